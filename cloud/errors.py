@@ -1,0 +1,55 @@
+"""Errors of the `cloud` package.
+
+CloudError
+├── ConfigError         a setting is missing, malformed or out of range
+├── EntryError          bytes of a stream entry do not decode
+├── AdmissionError      a session is refused at signalling (carries an HTTP-like code)
+├── StoreError          PostgreSQL cannot be reached or refuses
+├── StreamError         Redis cannot be reached or refuses
+├── LeaseLostError      another worker holds this shard now; the transaction was rolled back
+└── NotFoundError       no such row for this tenant
+"""
+
+
+class CloudError(Exception):
+    """Anything that `cloud` refuses."""
+
+
+class ConfigError(CloudError):
+    """A setting is missing, malformed or out of range."""
+
+
+class EntryError(CloudError):
+    """Bytes of a stream entry do not decode."""
+
+
+class AdmissionError(CloudError):
+    """A session is refused at signalling.
+
+    Attributes:
+        code: as in HTTP (401, 403, 409, 410, 422, 503).
+        reason: for the agent's user; no personal data.
+        retry_after_ms: when to try again, 0 for never.
+    """
+
+    def __init__(self, code: int, reason: str, *, retry_after_ms: int = 0) -> None:
+        super().__init__(f"{code} {reason}")
+        self.code = code
+        self.reason = reason
+        self.retry_after_ms = retry_after_ms
+
+
+class StoreError(CloudError):
+    """PostgreSQL cannot be reached or refuses."""
+
+
+class StreamError(CloudError):
+    """Redis cannot be reached or refuses."""
+
+
+class LeaseLostError(CloudError):
+    """Another worker holds this shard now; the transaction was rolled back."""
+
+
+class NotFoundError(CloudError):
+    """No such row for this tenant."""

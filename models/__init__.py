@@ -1,0 +1,1 @@
+"""Training, quantisation, evaluation, and the artifacts that come of them."""

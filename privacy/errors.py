@@ -1,0 +1,68 @@
+"""Errors of the `privacy` package.
+
+PrivacyError
+├── WireError                  bytes or messages from outside that are refused
+│   ├── EnvelopeError          an envelope's layout or a header field is refused
+│   ├── PayloadError           the opened plaintext's layout is refused
+│   ├── MessageError           a control, signalling or setup message is refused
+│   └── ReplayError            a counter was seen before, or lies behind the window
+├── SealingError               a crop cannot be sealed (epoch exhausted, too large)
+├── OpeningError               a sealed crop or session setup does not open
+├── KeyringError               a key is unknown, expired or malformed
+├── ReceiptError               a consent receipt is malformed, forged, expired or not for this
+├── ConsentError               a consent transition is not allowed
+├── PolicyError                the retention policy is malformed
+└── AuditError                 an audit log or proof does not verify
+"""
+
+
+class PrivacyError(Exception):
+    """Anything that `privacy` refuses."""
+
+
+class WireError(PrivacyError):
+    """Bytes or messages from outside are refused."""
+
+
+class EnvelopeError(WireError):
+    """An envelope's layout or a header field is refused."""
+
+
+class PayloadError(WireError):
+    """The opened plaintext's layout is refused."""
+
+
+class MessageError(WireError):
+    """A control, signalling or setup message is refused."""
+
+
+class ReplayError(WireError):
+    """A counter was seen before, or lies behind the window."""
+
+
+class SealingError(PrivacyError):
+    """A crop cannot be sealed."""
+
+
+class OpeningError(PrivacyError):
+    """A sealed crop or a session setup does not open."""
+
+
+class KeyringError(PrivacyError):
+    """A key is unknown, expired or malformed."""
+
+
+class ReceiptError(PrivacyError):
+    """A consent receipt is malformed, forged, expired or not meant for this use."""
+
+
+class ConsentError(PrivacyError):
+    """A consent transition is not allowed."""
+
+
+class PolicyError(PrivacyError):
+    """The retention policy is malformed."""
+
+
+class AuditError(PrivacyError):
+    """An audit log or a proof does not verify."""
