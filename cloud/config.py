@@ -1,0 +1,253 @@
+"""Settings of a process, built once in its composition root.
+
+Every setting is an environment variable with the prefix `COUNTENANCE_`, or the flag of the same name
+(`--redis-url` beats `COUNTENANCE_REDIS_URL`). A process is given only what it needs: `SETTINGS_OF` says
+which variables it requires, and everything else stays empty even where the environment has it, so that
+ingest, say, never holds a database password. Secrets have no default.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from cloud.errors import ConfigError
+
+PREFIX = "COUNTENANCE_"
+
+SHARDS_MAX = 4_096
+SESSIONS_MAX = 10_000
+PORT_MAX = 65_535
+
+
+class Role(StrEnum):
+    """Which process the settings are for."""
+
+    INIT = "init"
+    MIGRATE = "migrate"
+    API = "api"
+    INGEST = "ingest"
+    CLASSIFY = "classify"
+    AGGREGATE = "aggregate"
+    LIFECYCLE = "lifecycle"
+
+
+class ClassifierEngine(StrEnum):
+    """Which engine classifies crops; `auto` takes TensorFlow with a GPU, LiteRT without."""
+
+    AUTO = "auto"
+    LITERT = "litert"
+    TENSORFLOW = "tensorflow"
+
+
+class LogFormat(StrEnum):
+    """How log lines look: one JSON object each, or for a person's eyes."""
+
+    JSON = "json"
+    CONSOLE = "console"
+
+
+SETTINGS_OF: Mapping[Role, frozenset[str]] = {
+    Role.INIT: frozenset({"STATE_DIR"}),
+    Role.MIGRATE: frozenset({"DATABASE_OWNER_URL"}),
+    Role.API: frozenset({"STATE_DIR", "DATABASE_URL", "REDIS_URL"}),
+    Role.INGEST: frozenset({"STATE_DIR", "REDIS_URL"}),
+    Role.CLASSIFY: frozenset({"STATE_DIR", "REDIS_URL"}),
+    Role.AGGREGATE: frozenset({"DATABASE_URL", "REDIS_URL"}),
+    Role.LIFECYCLE: frozenset({"STATE_DIR", "DATABASE_URL", "REDIS_URL"}),
+}
+"""Which of the settings without a default each process must be given; it sees no other of them."""
+
+METRICS_PORTS: Mapping[Role, int] = {
+    Role.INGEST: 9101,
+    Role.CLASSIFY: 9102,
+    Role.AGGREGATE: 9103,
+    Role.LIFECYCLE: 9104,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bind:
+    """Where a process listens; port 0 lets the system choose."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What a process was told; never changes while it runs.
+
+    Attributes:
+        role: the process these settings are for.
+        state_dir: directory with the platform's keys (0700), made by `countenance init`.
+        database_url: PostgreSQL as the application role, without BYPASSRLS; "" where not needed.
+        database_owner_url: PostgreSQL as the owner role, for migrations only; "" elsewhere.
+        redis_url: Redis without RDB and AOF; "" where not needed.
+        api_bind: where the API listens (its /healthz, /readyz and /metrics are there as well).
+        public_url: how viewers reach the API, without a trailing slash.
+        ingest_bind: where ingest's signalling websocket listens.
+        ingest_url: how agents reach ingest (ws:// or wss://).
+        metrics_bind: where a worker serves /healthz, /readyz and /metrics.
+        shards: number of stream shards, 1 to 4096; the same in every process.
+        classifier: engine of the classify worker.
+        max_sessions: live sessions one ingest process admits, 1 to 10000.
+        controller: who is named as data controller in notices and receipts.
+        log_level: debug, info, warning or error.
+        log_format: json or console.
+    """
+
+    role: Role
+    state_dir: Path
+    database_url: str = field(repr=False)
+    database_owner_url: str = field(repr=False)
+    redis_url: str = field(repr=False)
+    api_bind: Bind
+    public_url: str
+    ingest_bind: Bind
+    ingest_url: str
+    metrics_bind: Bind
+    shards: int
+    classifier: ClassifierEngine
+    max_sessions: int
+    controller: str
+    log_level: str
+    log_format: LogFormat
+
+
+def load_settings(
+    role: Role,
+    *,
+    environ: Mapping[str, str] | None = None,
+    flags: Mapping[str, str | None] | None = None,
+) -> Settings:
+    """Read and check the settings of one process.
+
+    Args:
+        role: which process.
+        environ: environment; the process's own when None.
+        flags: values from the command line by setting name without prefix (`REDIS_URL`); None is unset.
+
+    Raises:
+        ConfigError: names the setting, what is allowed, and what to do.
+    """
+    given = _Given(os.environ if environ is None else environ, flags or {}, role)
+    api_bind = given.bind("API_BIND", "127.0.0.1:8000")
+    ingest_bind = given.bind("INGEST_BIND", "127.0.0.1:8100")
+    return Settings(
+        role=role,
+        state_dir=Path(given.required("STATE_DIR", example="~/countenance") or os.curdir).expanduser(),
+        database_url=given.url(
+            "DATABASE_URL", {"postgresql", "postgres"}, "postgresql://app@host/countenance"
+        ),
+        database_owner_url=given.url(
+            "DATABASE_OWNER_URL", {"postgresql", "postgres"}, "postgresql://owner@host/countenance"
+        ),
+        redis_url=given.url("REDIS_URL", {"redis", "rediss", "unix"}, "redis://127.0.0.1:6379/0"),
+        api_bind=api_bind,
+        public_url=given.link("PUBLIC_URL", {"http", "https"}, f"http://{api_bind}"),
+        ingest_bind=ingest_bind,
+        ingest_url=given.link("INGEST_URL", {"ws", "wss"}, f"ws://{ingest_bind}"),
+        metrics_bind=given.bind("METRICS_BIND", f"127.0.0.1:{METRICS_PORTS.get(role, 9100)}"),
+        shards=given.integer("SHARDS", 256, low=1, high=SHARDS_MAX),
+        classifier=ClassifierEngine(given.choice("CLASSIFIER", "auto", tuple(ClassifierEngine))),
+        max_sessions=given.integer("MAX_SESSIONS", 40, low=1, high=SESSIONS_MAX),
+        controller=given.text("CONTROLLER", "the studio that invited you"),
+        log_level=given.choice("LOG_LEVEL", "info", ("debug", "info", "warning", "error")),
+        log_format=LogFormat(given.choice("LOG_FORMAT", "json", tuple(LogFormat))),
+    )
+
+
+def parse_bind(name: str, text: str) -> Bind:
+    """Read `host:port` or `[v6]:port`.
+
+    Raises:
+        ConfigError: it is neither, or the port is outside 0 to 65535.
+    """
+    host, _, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not host or not port.isascii() or not port.isdigit() or int(port) > PORT_MAX:
+        raise ConfigError(f"{name} is {text!r}: give HOST:PORT with a port of 0 to 65535, as 127.0.0.1:8000")
+    return Bind(host=host, port=int(port))
+
+
+class _Given:
+    """Looks settings up: flag first, then environment, then default."""
+
+    def __init__(self, environ: Mapping[str, str], flags: Mapping[str, str | None], role: Role) -> None:
+        self._environ = environ
+        self._flags = flags
+        self._role = role
+
+    def _raw(self, name: str) -> str:
+        flag = self._flags.get(name)
+        return (self._environ.get(PREFIX + name, "") if flag is None else flag).strip()
+
+    def required(self, name: str, *, example: str) -> str:
+        """Read a setting that has no default; "" where this process does not need it."""
+        if name not in SETTINGS_OF[self._role]:
+            return ""
+        text = self._raw(name)
+        if not text:
+            flag = "--" + name.lower().replace("_", "-")
+            raise ConfigError(
+                f"{name} is not set, and `countenance {self._role}` needs it: "
+                f"export {PREFIX}{name} or give {flag}, as {example}"
+            )
+        return text
+
+    def url(self, name: str, schemes: set[str], example: str) -> str:
+        """Read a server's address; it may hold a password, so it is never quoted back."""
+        text = self.required(name, example=example)
+        if text and urlsplit(text).scheme not in schemes:
+            raise ConfigError(f"{name} must begin with one of {_list(schemes)}, as {example}")
+        return text
+
+    def link(self, name: str, schemes: set[str], default: str) -> str:
+        """Read a public address."""
+        text = (self._raw(name) or default).rstrip("/")
+        parts = urlsplit(text)
+        if parts.scheme not in schemes or not parts.netloc:
+            raise ConfigError(f"{name} is {text!r}: it must begin with one of {_list(schemes)}, as {default}")
+        return text
+
+    def bind(self, name: str, default: str) -> Bind:
+        """Read where to listen."""
+        return parse_bind(name, self._raw(name) or default)
+
+    def integer(self, name: str, default: int, *, low: int, high: int) -> int:
+        """Read a whole number within bounds."""
+        text = self._raw(name) or str(default)
+        try:
+            value = int(text)
+        except ValueError:
+            value = low - 1
+        if not low <= value <= high:
+            raise ConfigError(f"{name} is {text!r}: give a whole number of {low} to {high}")
+        return value
+
+    def choice(self, name: str, default: str, allowed: tuple[str, ...]) -> str:
+        """Read one of a closed set."""
+        text = (self._raw(name) or default).lower()
+        if text not in allowed:
+            raise ConfigError(f"{name} is {text!r}: give one of {', '.join(allowed)}")
+        return text
+
+    def text(self, name: str, default: str) -> str:
+        """Read a short line of text."""
+        text = self._raw(name) or default
+        if len(text) > 200 or not text.isprintable():
+            raise ConfigError(f"{name} must be one printable line of at most 200 characters")
+        return text
+
+
+def _list(schemes: set[str]) -> str:
+    return ", ".join(f"{scheme}:" if scheme == "unix" else f"{scheme}://" for scheme in sorted(schemes))

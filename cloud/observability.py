@@ -1,0 +1,215 @@
+"""Health, readiness, metrics and logs of a process.
+
+Logs are structured: a constant event, facts as fields. What may carry a face, a key or a token is
+removed by `privacy.redaction` before a line is written, and an exception is logged as its type and
+place only, because its text may quote a payload.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, MutableMapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+import prometheus_client
+import structlog
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from cloud.config import Bind, LogFormat, Settings
+from cloud.errors import ConfigError
+
+Readiness = Callable[[], Awaitable[Mapping[str, str]]]
+"""Checks of a process by name, each `OK` or one line that says what is wrong."""
+
+OK = "ok"
+
+GRACE_S = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpsServer:
+    """A listening ops endpoint.
+
+    Attributes:
+        bind: where it really listens (the port is known even when 0 was asked for).
+    """
+
+    bind: Bind
+
+
+@contextlib.asynccontextmanager
+async def serve_ops(bind: Bind, *, readiness: Readiness) -> AsyncIterator[OpsServer]:
+    """Serve /healthz, /readyz and /metrics in this loop for as long as the context is open.
+
+    Args:
+        bind: where to listen.
+        readiness: awaited on every /readyz; ready means that every value is `OK`.
+
+    Raises:
+        ConfigError: the address cannot be bound.
+    """
+    async with serve_app(ops_app(readiness), bind, name="METRICS_BIND") as bound:
+        yield OpsServer(bind=bound)
+
+
+@contextlib.asynccontextmanager
+async def serve_app(app: ASGIApp, bind: Bind, *, name: str) -> AsyncIterator[Bind]:
+    """Serve an ASGI application in this loop; leaves signals to the caller.
+
+    Args:
+        app: the application; its lifespan is the caller's business.
+        bind: where to listen.
+        name: the setting that the address came from, for the error.
+
+    Raises:
+        ConfigError: the address cannot be bound.
+    """
+    listener = _listen(bind, name=name)
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        server_header=False,
+        date_header=False,
+        timeout_keep_alive=30,
+        timeout_graceful_shutdown=GRACE_S,
+        h11_max_incomplete_event_size=16_384,
+        ws="none",
+    )
+    server = _QuietServer(config)
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    try:
+        yield Bind(host=bind.host, port=listener.getsockname()[1])
+    finally:
+        server.should_exit = True
+        await serving
+        listener.close()
+
+
+def ops_routes(readiness: Readiness) -> list[Route]:
+    """Give the three ops routes, for an application that has others as well."""
+
+    async def healthz(_request: Request) -> Response:
+        return JSONResponse({"status": OK})
+
+    async def readyz(_request: Request) -> Response:
+        checks = dict(await readiness())
+        ready = all(state == OK for state in checks.values())
+        return JSONResponse({"ready": ready, "checks": checks}, status_code=200 if ready else 503)
+
+    async def metrics(_request: Request) -> Response:
+        return Response(prometheus_client.generate_latest(), media_type=prometheus_client.CONTENT_TYPE_LATEST)
+
+    return [Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", metrics)]
+
+
+def ops_app(readiness: Readiness) -> ASGIApp:
+    """Build the application that serves nothing but health, readiness and metrics."""
+    return Starlette(routes=ops_routes(readiness))
+
+
+def configure_logging(settings: Settings) -> None:
+    """Send structlog's and the standard library's records to stderr, redacted."""
+    from privacy.redaction import redact_event
+
+    level = getattr(logging, settings.log_level.upper())
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _name_exception,
+        redact_event,
+    ]
+    final: structlog.typing.Processor = (
+        structlog.processors.JSONRenderer()
+        if settings.log_format is LogFormat.JSON
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    )
+    structlog.configure(
+        processors=[*shared, final],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    structlog.contextvars.bind_contextvars(process=str(settings.role))
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[*shared[:3]],
+            processors=[
+                _name_exception,
+                _hide_foreign_text,
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                redact_event,
+                final,
+            ],
+        )
+    )
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+
+
+class _QuietServer(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals alone: the process's own stop event decides."""
+        yield
+
+
+def _listen(bind: Bind, *, name: str) -> socket.socket:
+    family = socket.AF_INET6 if ":" in bind.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((bind.host, bind.port))
+        listener.listen(1_024)
+    except OSError as error:
+        listener.close()
+        raise ConfigError(
+            f"{name} {bind} cannot be listened on ({error.strerror}): free it or choose another port"
+        ) from None
+    listener.setblocking(False)
+    return listener
+
+
+def _name_exception(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Replace an exception by its type and the place it came from; its text may quote a payload."""
+    found = event.pop("exc_info", None)
+    if found is True:
+        found = sys.exc_info()
+    error = found[1] if isinstance(found, tuple) else found
+    if isinstance(error, BaseException):
+        event["error"] = type(error).__name__
+        event["where"] = _innermost(error.__traceback__)
+    return event
+
+
+def _innermost(trace: TracebackType | None) -> str:
+    place = ""
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        place = f"{trace.tb_frame.f_globals.get('__name__', '?')}.{code.co_name}:{trace.tb_lineno}"
+        trace = trace.tb_next
+    return place
+
+
+def _hide_foreign_text(
+    _logger: Any, _method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    """Keep a library's template without its arguments: those may hold addresses or SDP."""
+    record = event.get("_record")
+    if record is not None:
+        event["logger"] = record.name
+        event["event"] = str(record.msg) if record.args else "library message"
+    return event
