@@ -1,0 +1,1 @@
+"""What the stages and workers need from outside, as small protocols."""

@@ -1,0 +1,209 @@
+"""Streams and short-lived session state between the processes (Redis, or a fake in memory).
+
+Delivery is at least once: an entry that was read but neither finished nor acked is delivered again to
+whoever claims it. Nothing here is durable; PostgreSQL is the truth. Every method raises `StreamError`
+when the server cannot be reached or refuses, and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+import msgspec
+
+from privacy.ids import SessionId
+from privacy.wire.messages import SessionSetup
+
+CLAIM_IDLE_MS = 500
+"""An entry that its reader has not finished for this long may be claimed by another."""
+
+DELIVERIES_MAX = 3
+"""An entry delivered this often and still unfinished is poison: it goes to the dead letters."""
+
+
+class EntryKind(StrEnum):
+    """What a stream entry's payload is; the value is the field's name in Redis."""
+
+    CROPS = "b"
+    SCORES = "s"
+    EVENT = "e"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """One entry as a reader got it.
+
+    Attributes:
+        shard: 0..shards-1.
+        entry_id: `<ms>-<seq>` as Redis writes it; the milliseconds are the server's UTC clock.
+        kind: how to read `payload`.
+        payload: see `cloud.entries`.
+        deliveries: how often the entry was delivered, this time included; 1 for a first read.
+    """
+
+    shard: int
+    entry_id: str
+    kind: EntryKind
+    payload: bytes
+    deliveries: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Append:
+    """One entry to be appended to a shard."""
+
+    shard: int
+    kind: EntryKind
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finished:
+    """A crop entry whose work is done; `scores` is an encoded score batch, or None if nothing came of it."""
+
+    delivery: Delivery
+    scores: bytes | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetter:
+    """A crop entry that is given up; only this metadata is kept, never the payload."""
+
+    delivery: Delivery
+    reason: str
+
+
+class DurableAck(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Frames of one pack that PostgreSQL has committed; bit i of `mask` is frame `bucket * 30 + i`."""
+
+    session: str
+    bucket: int
+    mask: int
+    committed_utc_us: int
+
+
+class CropSink(Protocol):
+    """Where ingest puts sealed crops."""
+
+    async def append(self, entries: Sequence[Append]) -> None:
+        """Append entries, trimming what is older than two seconds from each touched shard."""
+        ...
+
+
+class CropStream(CropSink, Protocol):
+    """Sealed crops on their way to the classify workers (group `classify`)."""
+
+    async def read(
+        self, shards: Sequence[int], *, consumer: str, max_entries: int, block_ms: int
+    ) -> list[Delivery]:
+        """Take entries nobody has read, at most `max_entries` per shard; wait `block_ms` for the first."""
+        ...
+
+    async def claim_stale(
+        self, shards: Sequence[int], *, consumer: str, min_idle_ms: int, max_entries: int
+    ) -> list[Delivery]:
+        """Take over entries that another reader left unfinished for `min_idle_ms`."""
+        ...
+
+    async def finish(self, finished: Sequence[Finished]) -> None:
+        """Publish the scores and remove the crops, in one transaction per entry."""
+        ...
+
+    async def bury(self, letters: Sequence[DeadLetter]) -> None:
+        """Remove poison entries, keeping metadata in the shard's dead letters."""
+        ...
+
+    async def trim(self, shards: Sequence[int], *, max_age_ms: int) -> int:
+        """Drop every crop entry older than `max_age_ms`, read or not; return how many went."""
+        ...
+
+    async def depth(self, shards: Sequence[int]) -> int:
+        """Count the entries that wait on these shards."""
+        ...
+
+
+class EventSink(Protocol):
+    """Where ingest reports session events."""
+
+    async def append(self, entries: Sequence[Append]) -> None:
+        """Append event entries to the result stream."""
+        ...
+
+
+class ResultStream(EventSink, Protocol):
+    """Scores and session events on their way to the aggregate workers (group `aggregate`)."""
+
+    async def read(
+        self, shards: Sequence[int], *, consumer: str, max_entries: int, block_ms: int
+    ) -> list[Delivery]:
+        """Take entries nobody has read, at most `max_entries` per shard; wait `block_ms` for the first."""
+        ...
+
+    async def claim_stale(
+        self, shards: Sequence[int], *, consumer: str, min_idle_ms: int, max_entries: int
+    ) -> list[Delivery]:
+        """Take over entries that another reader left unacked for `min_idle_ms`."""
+        ...
+
+    async def ack(self, deliveries: Sequence[Delivery]) -> None:
+        """Remove entries whose effect is committed."""
+        ...
+
+    async def publish_acks(self, acks: Sequence[DurableAck]) -> None:
+        """Tell the ingest processes what is committed, so that agents may forget it."""
+        ...
+
+    async def depth(self, shards: Sequence[int]) -> int:
+        """Count the entries that wait on these shards."""
+        ...
+
+
+class AckFeed(Protocol):
+    """Durable acks as they are published; those published while nobody listens are lost."""
+
+    def acks(self) -> AsyncIterator[DurableAck]:
+        """Yield acks until cancelled; reconnects by itself."""
+        ...
+
+
+class SetupStore(Protocol):
+    """Session setups and the fence that lets one peer own a session."""
+
+    async def claim(self, setup: SessionSetup, *, owner: str, ttl_ms: int) -> bool:
+        """Fence the session at `setup.epoch` for `owner` and store the setup, atomically.
+
+        True also when `owner` already holds this very epoch (a refresh); False when the session is
+        fenced at this epoch by another owner, or at a later one.
+        """
+        ...
+
+    async def fenced_epoch(self, session: SessionId) -> int:
+        """Return the session's latest epoch, 0 if there was none."""
+        ...
+
+    async def setup(self, session: SessionId, *, epoch: int) -> SessionSetup | None:
+        """Return the stored setup of one epoch, None if it is unknown or expired."""
+        ...
+
+    async def forget(self, session: SessionId) -> None:
+        """Remove every setup and the fence of a session."""
+        ...
+
+
+class Revocations(Protocol):
+    """Sessions whose consent is withdrawn."""
+
+    async def revoke(self, session: SessionId) -> None:
+        """Mark the session revoked for a day and tell every listener."""
+        ...
+
+    async def is_revoked(self, session: SessionId) -> bool:
+        """Say whether the session was revoked within the last day."""
+        ...
+
+    def revocations(self) -> AsyncIterator[SessionId | None]:
+        """Yield revoked sessions until cancelled; None after each (re)connect: check your sessions again."""
+        ...
