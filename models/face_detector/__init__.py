@@ -1,0 +1,1 @@
+"""The face detector: how its artifact is made, checked and decoded."""
