@@ -1,0 +1,1 @@
+"""PostgreSQL and Redis started from pip-installed binaries, for one machine."""
