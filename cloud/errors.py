@@ -7,6 +7,7 @@ CloudError
 ├── StoreError          PostgreSQL cannot be reached or refuses
 ├── StreamError         Redis cannot be reached or refuses
 ├── LeaseLostError      another worker holds this shard now; the transaction was rolled back
+├── DemoError           the demonstration or a benchmark cannot go on
 └── NotFoundError       no such row for this tenant
 """
 
@@ -53,3 +54,7 @@ class LeaseLostError(CloudError):
 
 class NotFoundError(CloudError):
     """No such row for this tenant."""
+
+
+class DemoError(CloudError):
+    """The demonstration or a benchmark cannot go on."""
