@@ -1,0 +1,163 @@
+"""The timeline page: one self-contained HTML file that asks nobody for anything.
+
+Its scripts are constant texts, so a content-security policy names them by digest; figures travel as a
+JSON block, which is not executed.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cache
+from importlib import resources
+from string import Template
+from typing import Any
+
+from cloud.report import sections
+from cloud.report.figures import ScheduledExpression, timeline_figure
+from cloud.report.gaps import frame_funnel, gap_bands
+from cloud.report.seconds import SMOOTHING_SIGMA_BINS, bin_seconds
+from cloud.report.traces import FrameCounters, FrameGap, FrameTrace, frame_step_ms, share_of_frames
+from privacy.expressions import Expression
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ViewerTimeline:
+    """What the page shows of one viewer.
+
+    Attributes:
+        pseudonym: how the studio calls the viewer.
+        session: the session's id, as text.
+        trace: stored frames.
+        gaps: flagged intervals.
+        counters: the agent's totals.
+        latency: histograms of 1-ms bins by kind (`classified`, `committed`).
+        duplicates: deliveries of a frame that was already stored; they changed nothing.
+        opted_out: expressions that were not read.
+        schedule: what a performed viewer was told to show; empty for people.
+        remark: one more sentence under the heading.
+    """
+
+    pseudonym: str
+    session: str
+    trace: FrameTrace
+    gaps: Sequence[FrameGap] = ()
+    counters: FrameCounters = field(default_factory=FrameCounters)
+    latency: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    duplicates: int = 0
+    opted_out: frozenset[Expression] = frozenset()
+    schedule: Sequence[ScheduledExpression] = ()
+    remark: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimelinePage:
+    """A page of one title.
+
+    Attributes:
+        title: name of the title or trailer.
+        study: name of the study.
+        duration_ms: length of the title.
+        viewers: the viewers shown, each on its own; nothing is averaged over them.
+        made_at: aware UTC.
+    """
+
+    title: str
+    study: str
+    duration_ms: int
+    viewers: Sequence[ViewerTimeline]
+    made_at: datetime
+
+
+def render_timeline_page(page: TimelinePage) -> str:
+    """Draw the page.
+
+    Returns:
+        A complete HTML document with plotly.js in it; readable in light and dark.
+    """
+    figures: dict[str, Any] = {}
+    cards = []
+    for number, viewer in enumerate(page.viewers):
+        chart_id = f"timeline-{number}"
+        bins = bin_seconds(viewer.trace, duration_ms=page.duration_ms, opted_out=viewer.opted_out)
+        bands = gap_bands(viewer.gaps, step_ms=frame_step_ms(viewer.trace))
+        figures[chart_id] = timeline_figure(
+            viewer.trace,
+            bins,
+            bands=bands,
+            duration_ms=page.duration_ms,
+            opted_out=viewer.opted_out,
+            schedule=viewer.schedule,
+        )
+        cards.append(
+            sections.viewer_card(
+                chart_id=chart_id,
+                pseudonym=viewer.pseudonym,
+                session=viewer.session,
+                remark=viewer.remark,
+                bins=bins,
+                bands=bands,
+                shares=share_of_frames(viewer.trace, opted_out=viewer.opted_out),
+                funnel=frame_funnel(viewer.trace, gaps=viewer.gaps, counters=viewer.counters),
+                duplicates=viewer.duplicates,
+                latency=viewer.latency,
+                scheduled=bool(viewer.schedule),
+                frames=len(viewer.trace),
+            )
+        )
+    seconds = page.duration_ms / 1_000
+    return Template(_asset("page.html")).substitute(
+        title=html.escape(page.title),
+        lede=html.escape(
+            f"{page.study}. What {_viewers(len(page.viewers))} showed, second by second, over {seconds:.0f} s."
+        ),
+        css=_asset("page.css"),
+        csp=content_security_policy(),
+        overview=sections.overview([viewer.trace for viewer in page.viewers], duration_ms=page.duration_ms),
+        viewers="\n".join(cards) or "<section class='viewer'><p>No viewer has a timeline yet.</p></section>",
+        method=sections.method(sigma_bins=SMOOTHING_SIGMA_BINS),
+        footer=html.escape(f"Made by Countenance on {page.made_at:%Y-%m-%d at %H:%M} UTC."),
+        figures=_json_block(figures),
+        plotly=plotly_script(),
+        script=_asset("page.js"),
+    )
+
+
+@cache
+def content_security_policy() -> str:
+    """Give the policy of the page: its own two scripts, by digest, and nothing from anywhere."""
+    digests = " ".join(f"'sha256-{_digest(text)}'" for text in (plotly_script(), _asset("page.js")))
+    return (
+        f"default-src 'none'; script-src {digests}; style-src 'unsafe-inline'; img-src data: blob:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+@cache
+def plotly_script() -> str:
+    """Give plotly.js as the plotly wheel carries it, safe to stand inside a script element."""
+    source = resources.files("plotly").joinpath("package_data", "plotly.min.js").read_text(encoding="utf-8")
+    return source.replace("</script", "<\\/script")
+
+
+@cache
+def _asset(name: str) -> str:
+    return resources.files("cloud.report").joinpath(name).read_text(encoding="utf-8")
+
+
+def _digest(text: str) -> str:
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def _json_block(value: Any) -> str:
+    text = json.dumps(value, separators=(",", ":"), allow_nan=False)
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _viewers(count: int) -> str:
+    return "one viewer" if count == 1 else f"{count} viewers"

@@ -1,0 +1,147 @@
+"""Second bins of one viewer's timeline.
+
+Rule S1: a bin holds the frames whose media time lies in [s, s + 1) seconds; its value is the median of
+its frames, expression by expression (so the six need not sum to exactly 1).
+Rule S2: a bin is valid if at least half of the frames expected in a second are there; otherwise its
+value is missing, never 0, and no gap is filled.
+Rule S3: smoothing is one fixed Gaussian kernel (sigma 1 bin); missing bins stay missing and do not
+spread into their neighbours.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from cloud.report.traces import BoolArray, Float64Array, FrameTrace, Int64Array, frame_step_ms
+from privacy.expressions import EXPRESSIONS, Expression
+
+VALID_SHARE = 0.5
+SMOOTHING_SIGMA_BINS = 1.0
+_KERNEL_REACH_BINS = 3
+BINS_MAX = 24 * 3_600
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class SecondBins:
+    """One viewer's timeline at second resolution.
+
+    Attributes:
+        probabilities: float64 (n, 6) in [0, 1]; NaN where the bin is not valid or the viewer opted out.
+        confidence: float64 (n,) in [0, 1]; NaN where not valid.
+        attention: float64 (n,) in [0, 1]; NaN where not valid.
+        frames: int64 (n,); frames found in the bin.
+        expected: int64 (n,); frames expected in the bin.
+        valid: bool (n,).
+    """
+
+    probabilities: Float64Array
+    confidence: Float64Array
+    attention: Float64Array
+    frames: Int64Array
+    expected: Int64Array
+    valid: BoolArray
+
+    def __len__(self) -> int:
+        return int(self.frames.shape[0])
+
+
+def bin_seconds(
+    trace: FrameTrace,
+    *,
+    duration_ms: int,
+    opted_out: frozenset[Expression] = frozenset(),
+    step_ms: float | None = None,
+) -> SecondBins:
+    """Fold frames into 1-s bins of media time (rules S1, S2).
+
+    Args:
+        trace: the frames; their order does not matter.
+        duration_ms: length of the title; frames beyond it are kept in further bins.
+        opted_out: expressions the viewer did not allow; their column is NaN throughout.
+        step_ms: media time from one captured frame to the next; estimated from the trace when None.
+    """
+    step = frame_step_ms(trace) if step_ms is None else step_ms
+    inside = trace.media_time_ms >= 0
+    bins = trace.media_time_ms[inside].astype(np.int64) // 1_000
+    last_seen = int(bins.max()) + 1 if bins.size else 0
+    count = min(max(math.ceil(duration_ms / 1_000), last_seen), BINS_MAX)
+    values = np.concatenate(
+        [
+            trace.probabilities[inside] / 255.0,
+            trace.confidence[inside, None] / 255.0,
+            trace.attention[inside, None] / 255.0,
+        ],
+        axis=1,
+    )
+    frames = np.bincount(bins[bins < count], minlength=count).astype(np.int64)
+    expected = _expected_frames(count, duration_ms=duration_ms, step_ms=step)
+    valid = (frames > 0) & (frames >= VALID_SHARE * expected)
+    medians = _medians(values, bins, count)
+    medians[~valid] = np.nan
+    for i, expression in enumerate(EXPRESSIONS):
+        if expression in opted_out:
+            medians[:, i] = np.nan
+    six = len(EXPRESSIONS)
+    return SecondBins(
+        probabilities=medians[:, :six],
+        confidence=medians[:, six],
+        attention=medians[:, six + 1],
+        frames=frames,
+        expected=expected,
+        valid=valid,
+    )
+
+
+def smooth(series: Float64Array) -> Float64Array:
+    """Smooth along the first axis with the fixed kernel (rule S3).
+
+    Args:
+        series: float64 (n,) or (n, m); NaN is missing.
+
+    Returns:
+        The same shape, NaN exactly where `series` is.
+    """
+    offsets = np.arange(-_KERNEL_REACH_BINS, _KERNEL_REACH_BINS + 1)
+    kernel = np.exp(-0.5 * (offsets / SMOOTHING_SIGMA_BINS) ** 2)
+    present = ~np.isnan(series)
+    filled = np.where(present, series, 0.0)
+    total = np.zeros_like(filled)
+    weight = np.zeros_like(filled)
+    length = series.shape[0]
+    for offset, share in zip(offsets, kernel, strict=True):
+        to = slice(max(0, -offset), min(length, length - offset))
+        source = slice(max(0, offset), min(length, length + offset))
+        if to.start >= to.stop:
+            continue
+        total[to] += share * filled[source]
+        weight[to] += share * present[source]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(present, total / weight, np.nan)
+
+
+def coverage(bins: SecondBins) -> float:
+    """Give the share of the title's seconds that are valid; 0 for an empty title."""
+    return float(bins.valid.mean()) if len(bins) else 0.0
+
+
+def _expected_frames(count: int, *, duration_ms: int, step_ms: float) -> Int64Array:
+    """Frames expected per bin; the last bin of a title may be a part of a second."""
+    spans = np.full(count, 1_000.0)
+    if 0 < duration_ms and count == math.ceil(duration_ms / 1_000):
+        spans[-1] = duration_ms - (count - 1) * 1_000
+    return np.maximum(1, np.floor(spans / step_ms + 1e-6)).astype(np.int64)
+
+
+def _medians(values: Float64Array, bins: Int64Array, count: int) -> Float64Array:
+    medians = np.full((count, values.shape[1]), np.nan)
+    order = np.argsort(bins, kind="stable")
+    sorted_bins = bins[order]
+    edges = np.searchsorted(sorted_bins, np.arange(count + 1))
+    for second in range(count):
+        low, high = edges[second], edges[second + 1]
+        if high > low:
+            medians[second] = np.median(values[order[low:high]], axis=0)
+    return medians

@@ -1,0 +1,253 @@
+from __future__ import annotations
+
+import json
+import math
+import re
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cloud.report.figures import ScheduledExpression, timeline_figure
+from cloud.report.gaps import frame_funnel, gap_bands, gap_frames_by_reason
+from cloud.report.latency import percentile_ms, summarise
+from cloud.report.page import TimelinePage, ViewerTimeline, content_security_policy, render_timeline_page
+from cloud.report.seconds import bin_seconds, coverage, smooth
+from cloud.report.traces import FrameCounters, FrameGap, FrameTrace, frame_step_ms, share_of_frames
+from privacy.expressions import EXPRESSIONS, Expression
+
+
+def make_trace(frames: list[int], *, fps: float = 30.0, leading: int = 0, value: int = 200) -> FrameTrace:
+    n = len(frames)
+    probabilities = np.zeros((n, 6), np.uint8)
+    probabilities[:, leading] = value
+    probabilities[:, (leading + 1) % 6] = 255 - value
+    frame = np.array(frames, np.int64)
+    return FrameTrace(
+        frame=frame,
+        segment=np.zeros(n, np.int32),
+        media_time_ms=(frame * 1000 / fps).astype(np.int32),
+        probabilities=probabilities,
+        confidence=np.full(n, value, np.uint8),
+        attention=np.zeros(n, np.uint8),
+        flags=np.zeros(n, np.uint8),
+    )
+
+
+def reorder(trace: FrameTrace, order: np.ndarray) -> FrameTrace:
+    return FrameTrace(**{name: getattr(trace, name)[order] for name in FrameTrace.__slots__})
+
+
+def test_a_second_with_half_of_its_frames_is_valid_and_one_with_fewer_is_missing() -> None:
+    trace = make_trace([*range(30), *range(30, 45), *range(60, 74), *range(90, 120)])
+    bins = bin_seconds(trace, duration_ms=4000, step_ms=1000 / 30)
+    assert bins.valid.tolist() == [True, True, False, True]
+    assert bins.frames.tolist() == [30, 15, 14, 30]
+    assert np.isnan(bins.probabilities[2]).all() and np.isnan(bins.confidence[2])
+    assert coverage(bins) == 0.75
+
+
+def test_a_second_without_frames_is_missing_and_never_zero() -> None:
+    bins = bin_seconds(make_trace([]), duration_ms=3000)
+    assert len(bins) == 3
+    assert np.isnan(bins.probabilities).all()
+
+
+def test_a_bin_holds_the_median_of_its_frames() -> None:
+    trace = make_trace(list(range(30)))
+    trace.probabilities[:5] = (0, 0, 0, 0, 0, 255)
+    bins = bin_seconds(trace, duration_ms=1000)
+    assert bins.probabilities[0, 0] == pytest.approx(200 / 255)
+    assert bins.probabilities[0, 5] == 0
+
+
+def test_an_opted_out_expression_has_no_value_anywhere() -> None:
+    bins = bin_seconds(make_trace(list(range(60))), duration_ms=2000, opted_out=frozenset({Expression.SAD}))
+    assert np.isnan(bins.probabilities[:, 1]).all()
+    assert not np.isnan(bins.probabilities[:, 0]).any()
+
+
+def test_a_camera_of_fifteen_frames_per_second_gives_valid_seconds() -> None:
+    bins = bin_seconds(make_trace(list(range(45)), fps=15), duration_ms=3000)
+    assert bins.expected.tolist() == [15, 15, 15]
+    assert bins.valid.all()
+
+
+def test_the_last_part_of_a_second_expects_only_its_part() -> None:
+    bins = bin_seconds(make_trace(list(range(75))), duration_ms=2500)
+    assert bins.expected.tolist() == [30, 30, 15]
+    assert bins.valid.all()
+
+
+@given(
+    frames=st.lists(st.integers(0, 200), unique=True, max_size=120),
+    seed=st.integers(0, 2**32 - 1),
+)
+@settings(max_examples=60, deadline=None)
+def test_permuting_frames_changes_no_bin(frames: list[int], seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    trace = make_trace(sorted(frames))
+    raw = rng.integers(0, 255, (len(frames), 6)).astype(np.uint8)
+    trace.probabilities[:] = raw
+    straight = bin_seconds(trace, duration_ms=7000, step_ms=33.0)
+    mixed = bin_seconds(reorder(trace, rng.permutation(len(frames))), duration_ms=7000, step_ms=33.0)
+    np.testing.assert_array_equal(straight.probabilities, mixed.probabilities)
+    np.testing.assert_array_equal(straight.valid, mixed.valid)
+
+
+@given(
+    values=st.lists(st.one_of(st.just(math.nan), st.floats(0, 1)), max_size=60),
+)
+@settings(max_examples=80, deadline=None)
+def test_smoothing_keeps_missing_bins_missing_and_values_within_range(values: list[float]) -> None:
+    series = np.array(values, np.float64)
+    smoothed = smooth(series)
+    np.testing.assert_array_equal(np.isnan(series), np.isnan(smoothed))
+    present = series[~np.isnan(series)]
+    if present.size:
+        kept = smoothed[~np.isnan(smoothed)]
+        assert kept.min() >= present.min() - 1e-12 and kept.max() <= present.max() + 1e-12
+
+
+def test_smoothing_leaves_a_constant_alone_beside_a_hole() -> None:
+    series = np.array([0.4, 0.4, np.nan, 0.4, 0.4])
+    np.testing.assert_allclose(smooth(series)[[0, 1, 3, 4]], 0.4)
+
+
+@pytest.mark.parametrize("fps", [10.0, 15.0, 24.0, 29.97, 30.0, 60.0])
+def test_the_frame_step_is_estimated_from_media_times_in_whole_milliseconds(fps: float) -> None:
+    assert frame_step_ms(make_trace(list(range(200)), fps=fps)) == pytest.approx(1000 / fps, rel=0.02)
+
+
+def test_the_frame_step_survives_missing_frames() -> None:
+    frames = [f for f in range(300) if f % 7 and not 100 <= f < 160]
+    assert frame_step_ms(make_trace(frames)) == pytest.approx(1000 / 30, rel=0.02)
+
+
+def test_shares_count_leading_expressions_and_leave_opted_out_ones_without_a_value() -> None:
+    trace = make_trace(list(range(10)))
+    trace.probabilities[:3] = (0, 0, 0, 0, 0, 255)
+    shares = share_of_frames(trace, opted_out=frozenset({Expression.ANGRY}))
+    assert shares[Expression.HAPPY] == pytest.approx(0.7)
+    assert shares[Expression.NEUTRAL] == pytest.approx(0.3)
+    assert shares[Expression.ANGRY] is None
+    assert sum(share for share in shares.values() if share is not None) == pytest.approx(1)
+
+
+def test_shares_without_a_frame_have_no_value() -> None:
+    assert set(share_of_frames(make_trace([]), opted_out=frozenset()).values()) == {None}
+
+
+def gap(first: int, last: int, reason: str) -> FrameGap:
+    return FrameGap(
+        first_frame=first, last_frame=last, segment=0, media_time_ms=first * 1000 // 30, reason=reason
+    )
+
+
+def test_neighbouring_gaps_of_one_reason_become_one_band() -> None:
+    bands = gap_bands([gap(0, 2, "dark"), gap(4, 5, "dark"), gap(8, 9, "no_face")], step_ms=1000 / 30)
+    assert [(band.reason, band.frames) for band in bands] == [("dark", 5), ("no_face", 2)]
+    assert bands[0].start_ms == 0 and bands[0].end_ms == 200
+
+
+def test_gap_frames_are_counted_by_reason() -> None:
+    gaps = [gap(0, 2, "dark"), gap(4, 5, "no_face"), gap(7, 7, "dark")]
+    assert gap_frames_by_reason(gaps) == {"dark": 4, "no_face": 2}
+
+
+@given(
+    stored=st.integers(0, 50),
+    lost=st.integers(0, 50),
+    skipped=st.dictionaries(st.sampled_from(["no_face", "dark", "busy_channel"]), st.integers(0, 50)),
+    unreported=st.integers(0, 20),
+    flagged=st.integers(0, 60),
+)
+def test_the_funnel_accounts_for_every_captured_frame(
+    stored: int, lost: int, skipped: dict[str, int], unreported: int, flagged: int
+) -> None:
+    sent = stored + lost
+    counters = FrameCounters(
+        captured=sent + sum(skipped.values()) + unreported, with_face=sent, sent=sent, skipped=skipped
+    )
+    gaps = [gap(0, flagged - 1, "no_face")] if flagged else []
+    funnel = frame_funnel(make_trace(list(range(stored))), gaps=gaps, counters=counters)
+    assert funnel.captured == counters.captured
+    assert funnel.stored + funnel.flagged_lost + funnel.unflagged_lost == funnel.sent
+    assert funnel.sent + sum(funnel.skipped.values()) == funnel.captured
+    assert funnel.flagged_lost >= 0 and funnel.unflagged_lost >= 0
+
+
+def test_percentiles_are_never_below_the_true_ones() -> None:
+    samples = np.random.default_rng(3).gamma(4, 10, 500)
+    histogram = np.bincount(samples.astype(int), minlength=2001).tolist()
+    for share in (0.5, 0.95, 0.99):
+        read = percentile_ms(histogram, share)
+        true = np.sort(samples)[math.ceil(share * 500) - 1]
+        assert read is not None and true <= read <= true + 1
+
+
+def test_an_empty_histogram_has_no_percentiles() -> None:
+    assert summarise([0] * 2001).p99_ms is None
+
+
+def page_of(viewer: ViewerTimeline, *, title: str = "Harbour Lights") -> str:
+    return render_timeline_page(
+        TimelinePage(
+            title=title,
+            study="A study",
+            duration_ms=4000,
+            viewers=[viewer],
+            made_at=datetime(2026, 1, 2, 3, 4, tzinfo=UTC),
+        )
+    )
+
+
+def viewer(pseudonym: str = "viewer-1") -> ViewerTimeline:
+    return ViewerTimeline(
+        pseudonym=pseudonym,
+        session="s",
+        trace=make_trace([*range(40), *range(70, 120)]),
+        gaps=[gap(40, 69, "no_face")],
+        latency={"classified": [0] * 30 + [7]},
+        opted_out=frozenset({Expression.DISGUST}),
+        schedule=[ScheduledExpression(start_ms=0, end_ms=2000, expression=Expression.HAPPY)],
+    )
+
+
+def test_the_page_carries_everything_and_fetches_nothing() -> None:
+    html = page_of(viewer())
+    without_plotly = re.sub(r"<script>/\*\*.*?</script>", "", html, flags=re.S)
+    assert "Plotly.react" in html and len(html) > 1_000_000
+    assert not re.search(r"""(src|href)\s*=\s*["'](https?:)?//""", without_plotly)
+    assert "default-src &#x27;none&#x27;" in html or "default-src 'none'" in html
+    assert "unsafe-eval" not in content_security_policy()
+
+
+def test_the_page_says_what_expressions_are_not() -> None:
+    html = page_of(viewer())
+    assert "not what people felt" in html and "Barrett" in html
+    assert "no face in view" in html
+    assert "sigma 1 s" in html
+
+
+def test_names_from_outside_cannot_become_markup() -> None:
+    html = page_of(viewer("<img src=x onerror=alert(1)>"), title="</title><script>alert(1)</script>")
+    assert "<img src=x" not in html
+    assert "<script>alert(1)" not in html
+
+
+def test_the_figure_breaks_at_missing_values_and_shades_gaps() -> None:
+    shown = viewer()
+    bins = bin_seconds(shown.trace, duration_ms=4000)
+    bands = gap_bands(shown.gaps, step_ms=1000 / 30)
+    figure = timeline_figure(shown.trace, bins, bands=bands, duration_ms=4000, opted_out=shown.opted_out)
+    json.dumps(figure, allow_nan=False)
+    shapes = [shape for shape in figure["layout"]["shapes"] if shape["meta"] == "gap"]
+    assert shapes[0]["x0"] == pytest.approx(1.333, abs=0.01)
+    raw = next(trace for trace in figure["data"] if trace["meta"] == {"colour": "happy", "kind": "raw"})
+    assert None in raw["y"]
+    assert not any(trace["meta"]["colour"] == "disgust" for trace in figure["data"])
+    assert len([a for a in figure["layout"]["annotations"] if "opted out" in a["text"]]) == 1
+    assert len(figure["layout"]["annotations"]) == len(EXPRESSIONS)
