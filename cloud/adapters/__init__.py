@@ -1,0 +1,1 @@
+"""Where devices, networks, databases and engines are reached; each module implements one port."""

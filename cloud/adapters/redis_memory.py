@@ -1,0 +1,258 @@
+"""The street's streams and session state in one process's memory, for tests and for a demo without Redis.
+
+Keeps the promises of `cloud.ports.streams` and passes the same contract suite as the Redis adapters.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from cloud.adapters.redis_streams import CROP_MAX_AGE_MS
+from cloud.ports.streams import Append, DeadLetter, Delivery, DurableAck, EntryKind, Finished
+from privacy.ids import SessionId
+from privacy.wire.messages import SessionSetup
+
+UtcMs = Callable[[], int]
+
+
+@dataclass(slots=True)
+class _Pending:
+    consumer: str
+    since_ms: int
+    deliveries: int
+
+
+@dataclass(slots=True)
+class _Shard:
+    entries: dict[str, tuple[EntryKind, bytes]] = field(default_factory=dict)
+    unread: list[str] = field(default_factory=list)
+    pending: dict[str, _Pending] = field(default_factory=dict)
+
+
+class _MemoryStream:
+    """One prefix of sharded streams with one consumer group."""
+
+    def __init__(self, utc_ms: UtcMs) -> None:
+        self._utc_ms = utc_ms
+        self._shards: dict[int, _Shard] = {}
+        self._arrived = asyncio.Event()
+        self._sequence = itertools.count()
+
+    def add(self, entry: Append) -> None:
+        shard = self._shards.setdefault(entry.shard, _Shard())
+        entry_id = f"{self._utc_ms()}-{next(self._sequence)}"
+        shard.entries[entry_id] = (entry.kind, entry.payload)
+        shard.unread.append(entry_id)
+        self._arrived.set()
+
+    def remove(self, shard_index: int, entry_id: str) -> None:
+        shard = self._shards[shard_index]
+        shard.entries.pop(entry_id, None)
+        shard.pending.pop(entry_id, None)
+
+    def drop_older(self, shard_index: int, oldest_ms: int) -> int:
+        shard = self._shards.setdefault(shard_index, _Shard())
+        gone = [entry_id for entry_id in shard.entries if int(entry_id.partition("-")[0]) < oldest_ms]
+        for entry_id in gone:
+            self.remove(shard_index, entry_id)
+        shard.unread = [entry_id for entry_id in shard.unread if entry_id in shard.entries]
+        return len(gone)
+
+    async def read(
+        self, shards: Sequence[int], *, consumer: str, max_entries: int, block_ms: int
+    ) -> list[Delivery]:
+        self._arrived.clear()
+        found = self._take(shards, consumer, max_entries)
+        if found or not block_ms:
+            return found
+        try:
+            async with asyncio.timeout(block_ms / 1_000):
+                await self._arrived.wait()
+        except TimeoutError:
+            return []
+        return self._take(shards, consumer, max_entries)
+
+    def _take(self, shards: Sequence[int], consumer: str, max_entries: int) -> list[Delivery]:
+        found = []
+        for index in shards:
+            shard = self._shards.setdefault(index, _Shard())
+            taken, shard.unread = shard.unread[:max_entries], shard.unread[max_entries:]
+            for entry_id in taken:
+                shard.pending[entry_id] = _Pending(consumer, self._utc_ms(), 1)
+                found.append(self._delivery(index, entry_id, 1))
+        return found
+
+    async def claim_stale(
+        self, shards: Sequence[int], *, consumer: str, min_idle_ms: int, max_entries: int
+    ) -> list[Delivery]:
+        claimed = []
+        now_ms = self._utc_ms()
+        for index in shards:
+            shard = self._shards.setdefault(index, _Shard())
+            stale = [i for i, p in shard.pending.items() if now_ms - p.since_ms >= min_idle_ms]
+            for entry_id in stale[:max_entries]:
+                deliveries = shard.pending[entry_id].deliveries + 1
+                shard.pending[entry_id] = _Pending(consumer, now_ms, deliveries)
+                claimed.append(self._delivery(index, entry_id, deliveries))
+        return claimed
+
+    async def depth(self, shards: Sequence[int]) -> int:
+        return sum(len(self._shards[index].entries) for index in shards if index in self._shards)
+
+    def _delivery(self, index: int, entry_id: str, deliveries: int) -> Delivery:
+        kind, payload = self._shards[index].entries[entry_id]
+        return Delivery(shard=index, entry_id=entry_id, kind=kind, payload=payload, deliveries=deliveries)
+
+
+class MemoryResultStream:
+    """Result stream in memory."""
+
+    def __init__(self, *, utc_ms: UtcMs, feed: MemoryAckFeed | None = None) -> None:
+        self._stream = _MemoryStream(utc_ms)
+        self._feed = feed
+        self.read = self._stream.read
+        self.claim_stale = self._stream.claim_stale
+        self.depth = self._stream.depth
+
+    async def append(self, entries: Sequence[Append]) -> None:
+        """Append entries to their shards."""
+        for entry in entries:
+            self._stream.add(entry)
+
+    async def ack(self, deliveries: Sequence[Delivery]) -> None:
+        """Remove entries whose effect is committed."""
+        for delivery in deliveries:
+            self._stream.remove(delivery.shard, delivery.entry_id)
+
+    async def publish_acks(self, acks: Sequence[DurableAck]) -> None:
+        """Tell the feed's listeners what is committed."""
+        if self._feed is not None:
+            self._feed.publish(acks)
+
+
+class MemoryCropStream:
+    """Crop stream in memory; its scores go to `results`."""
+
+    def __init__(self, results: MemoryResultStream, *, utc_ms: UtcMs) -> None:
+        self._stream = _MemoryStream(utc_ms)
+        self._results = results
+        self._utc_ms = utc_ms
+        self.dead: list[DeadLetter] = []
+        self.read = self._stream.read
+        self.claim_stale = self._stream.claim_stale
+        self.depth = self._stream.depth
+
+    async def append(self, entries: Sequence[Append]) -> None:
+        """Append entries, trimming what is older than two seconds from each touched shard."""
+        for entry in entries:
+            self._stream.add(entry)
+            self._stream.drop_older(entry.shard, self._utc_ms() - CROP_MAX_AGE_MS)
+
+    async def finish(self, finished: Sequence[Finished]) -> None:
+        """Publish the scores and remove the crops."""
+        for one in finished:
+            if one.scores is not None:
+                shard = one.delivery.shard
+                await self._results.append([Append(shard=shard, kind=EntryKind.SCORES, payload=one.scores)])
+            self._stream.remove(one.delivery.shard, one.delivery.entry_id)
+
+    async def bury(self, letters: Sequence[DeadLetter]) -> None:
+        """Remove poison entries, keeping their metadata in `dead`."""
+        for letter in letters:
+            self._stream.remove(letter.delivery.shard, letter.delivery.entry_id)
+            self.dead.append(letter)
+
+    async def trim(self, shards: Sequence[int], *, max_age_ms: int) -> int:
+        """Drop every crop entry older than `max_age_ms`, read or not; return how many went."""
+        oldest_ms = self._utc_ms() - max_age_ms
+        return sum(self._stream.drop_older(shard, oldest_ms) for shard in shards)
+
+
+class MemoryAckFeed:
+    """Durable acks in memory."""
+
+    def __init__(self) -> None:
+        self._listeners: list[asyncio.Queue[DurableAck]] = []
+
+    def publish(self, acks: Sequence[DurableAck]) -> None:
+        """Hand acks to everyone who listens now."""
+        for queue in self._listeners:
+            for ack in acks:
+                queue.put_nowait(ack)
+
+    async def acks(self) -> AsyncIterator[DurableAck]:
+        """Yield acks until cancelled."""
+        queue: asyncio.Queue[DurableAck] = asyncio.Queue()
+        self._listeners.append(queue)
+        try:
+            while True:
+                yield await queue.get()
+        finally:
+            self._listeners.remove(queue)
+
+
+class MemorySetupStore:
+    """Setups and fences in memory."""
+
+    def __init__(self, *, utc_ms: UtcMs) -> None:
+        self._utc_ms = utc_ms
+        self._fences: dict[SessionId, tuple[int, str]] = {}
+        self._setups: dict[tuple[SessionId, int], tuple[int, SessionSetup]] = {}
+
+    async def claim(self, setup: SessionSetup, *, owner: str, ttl_ms: int) -> bool:
+        """Fence the session at `setup.epoch` for `owner` and store the setup."""
+        session = SessionId(UUID(setup.session))
+        epoch, holder = self._fences.get(session, (0, owner))
+        if epoch > setup.epoch or (epoch == setup.epoch and holder != owner):
+            return False
+        self._fences[session] = (setup.epoch, owner)
+        self._setups[session, setup.epoch] = (self._utc_ms() + ttl_ms, setup)
+        return True
+
+    async def fenced_epoch(self, session: SessionId) -> int:
+        """Return the session's latest epoch, 0 if there was none."""
+        return self._fences.get(session, (0, ""))[0]
+
+    async def setup(self, session: SessionId, *, epoch: int) -> SessionSetup | None:
+        """Return the stored setup of one epoch, None if it is unknown or expired."""
+        until_ms, setup = self._setups.get((session, epoch), (0, None))
+        return setup if self._utc_ms() < until_ms else None
+
+    async def forget(self, session: SessionId) -> None:
+        """Remove every setup and the fence of a session."""
+        self._fences.pop(session, None)
+        for key in [key for key in self._setups if key[0] == session]:
+            del self._setups[key]
+
+
+class MemoryRevocations:
+    """Revocations in memory."""
+
+    def __init__(self) -> None:
+        self._revoked: set[SessionId] = set()
+        self._listeners: list[asyncio.Queue[SessionId | None]] = []
+
+    async def revoke(self, session: SessionId) -> None:
+        """Mark the session revoked and tell every listener."""
+        self._revoked.add(session)
+        for queue in self._listeners:
+            queue.put_nowait(session)
+
+    async def is_revoked(self, session: SessionId) -> bool:
+        """Say whether the session was revoked."""
+        return session in self._revoked
+
+    async def revocations(self) -> AsyncIterator[SessionId | None]:
+        """Yield revoked sessions until cancelled; None at first, as after any connect."""
+        queue: asyncio.Queue[SessionId | None] = asyncio.Queue()
+        queue.put_nowait(None)
+        self._listeners.append(queue)
+        try:
+            while True:
+                yield await queue.get()
+        finally:
+            self._listeners.remove(queue)

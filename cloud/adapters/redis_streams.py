@@ -1,0 +1,266 @@
+"""Crop and result streams on Redis Streams.
+
+Rules (protocol.md, result path): `crops:{k}` and `results:{k}` share a hash tag, so that one MULTI can
+move an entry from one to the other. Every append trims the crops exactly at two seconds and lets the key
+expire after three, so sealed crops age out even when every reader is dead. Readers recreate a group that
+went with its expired key.
+
+XAUTOCLAIM is not used: Redis 6.2 answers it without delivery counts, and leaves entries that were trimmed
+while pending in the group for ever. XPENDING then XCLAIM gives both.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import msgspec
+from redis.asyncio import Redis
+from redis.exceptions import ResponseError
+
+from cloud.adapters.redis_connection import BLOCK_MAX_MS, slot_key, translated
+from cloud.errors import StreamError
+from cloud.ports.streams import Append, DeadLetter, Delivery, DurableAck, EntryKind, Finished
+
+CROP_MAX_AGE_MS = 2_000
+CROP_KEY_TTL_MS = 3_000
+RESULTS_MAX_ENTRIES = 100_000
+"""Per shard; reached only when the aggregate workers have been gone for long."""
+
+DEAD_LETTERS_MAX = 1_000
+DEAD_LETTER_TTL_S = 86_400
+ACK_CHANNEL = "acks"
+
+UtcMs = Callable[[], int]
+
+
+class _GroupReader:
+    """Reads the sharded streams of one prefix as one consumer group."""
+
+    def __init__(self, redis: Redis, *, prefix: str, group: str) -> None:
+        self._redis = redis
+        self._prefix = prefix
+        self._group = group
+
+    def key(self, shard: int) -> str:
+        return slot_key(self._prefix, shard)
+
+    async def read(
+        self, shards: Sequence[int], *, consumer: str, max_entries: int, block_ms: int
+    ) -> list[Delivery]:
+        if not shards:
+            return []
+        wanted: dict[Any, Any] = {self.key(shard): ">" for shard in shards}
+        block = min(block_ms, BLOCK_MAX_MS) or None
+        with translated():
+            for _ in range(3):
+                try:
+                    answer: Any = await self._redis.xreadgroup(
+                        self._group, consumer, wanted, count=max_entries, block=block
+                    )
+                    return [d for key, rows in answer for d in _deliveries(_shard_of_key(key), rows)]
+                except ResponseError as error:
+                    if not str(error).startswith("NOGROUP"):
+                        raise
+                    await self._create_groups(shards)
+        raise StreamError("a consumer group vanishes as fast as it is made")
+
+    async def claim_stale(
+        self, shards: Sequence[int], *, consumer: str, min_idle_ms: int, max_entries: int
+    ) -> list[Delivery]:
+        with translated():
+            async with self._redis.pipeline(transaction=False) as pipe:
+                for shard in shards:
+                    pipe.xpending_range(
+                        self.key(shard), self._group, "-", "+", max_entries, idle=min_idle_ms or None
+                    )
+                pending = await pipe.execute(raise_on_error=False)
+            claimed: list[Delivery] = []
+            for shard, rows in zip(shards, pending, strict=True):
+                if isinstance(rows, Exception):
+                    _raise_unless_no_group(rows)
+                elif rows:
+                    claimed += await self._claim(shard, rows, consumer=consumer, min_idle_ms=min_idle_ms)
+            return claimed
+
+    async def _claim(
+        self, shard: int, rows: list[dict[str, Any]], *, consumer: str, min_idle_ms: int
+    ) -> list[Delivery]:
+        counts = {row["message_id"]: row["times_delivered"] + 1 for row in rows}
+        try:
+            answer = await self._redis.xclaim(
+                self.key(shard), self._group, consumer, min_idle_ms, list(counts)
+            )
+            alive = [row for row in answer if row[0] is not None]
+            if len(alive) < len(counts):
+                await self._drop_trimmed(shard, set(counts) - {row[0] for row in alive})
+        except ResponseError as error:
+            _raise_unless_no_group(error)
+            return []
+        return _deliveries(shard, alive, counts)
+
+    async def _drop_trimmed(self, shard: int, ids: set[bytes]) -> None:
+        """Forget pending ids whose entry is gone; those another reader claimed just now stay."""
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for entry_id in ids:
+                pipe.xrange(self.key(shard), entry_id, entry_id, count=1)
+            found = await pipe.execute()
+        gone = [entry_id for entry_id, rows in zip(ids, found, strict=True) if not rows]
+        if gone:
+            await self._redis.xack(self.key(shard), self._group, *gone)
+
+    async def depth(self, shards: Sequence[int]) -> int:
+        with translated():
+            async with self._redis.pipeline(transaction=False) as pipe:
+                for shard in shards:
+                    pipe.xlen(self.key(shard))
+                return sum(await pipe.execute())
+
+    async def _create_groups(self, shards: Iterable[int]) -> None:
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for shard in shards:
+                pipe.xgroup_create(self.key(shard), self._group, id="0", mkstream=True)
+            for answer in await pipe.execute(raise_on_error=False):
+                if isinstance(answer, Exception) and not str(answer).startswith("BUSYGROUP"):
+                    raise answer
+
+
+class RedisCropStream:
+    """Sealed crops on `crops:{k}`, group `classify`; see the port for what each method promises."""
+
+    def __init__(self, redis: Redis, *, utc_ms: UtcMs) -> None:
+        self._redis = redis
+        self._utc_ms = utc_ms
+        self._reader = _GroupReader(redis, prefix="crops", group="classify")
+        self.read = self._reader.read
+        self.claim_stale = self._reader.claim_stale
+        self.depth = self._reader.depth
+
+    async def append(self, entries: Sequence[Append]) -> None:
+        """Append entries, trimming what is older than two seconds from each touched shard."""
+        oldest = self._utc_ms() - CROP_MAX_AGE_MS
+        with translated():
+            async with self._redis.pipeline(transaction=False) as pipe:
+                for entry in entries:
+                    key = self._reader.key(entry.shard)
+                    pipe.xadd(key, {entry.kind.value: entry.payload}, minid=oldest, approximate=False)
+                for shard in {entry.shard for entry in entries}:
+                    pipe.pexpire(self._reader.key(shard), CROP_KEY_TTL_MS)
+                await pipe.execute()
+
+    async def finish(self, finished: Sequence[Finished]) -> None:
+        """Publish the scores and remove the crops, in one transaction per shard."""
+        with translated():
+            for shard, group in itertools.groupby(
+                sorted(finished, key=lambda one: one.delivery.shard), key=lambda one: one.delivery.shard
+            ):
+                await self._finish_shard(shard, list(group))
+
+    async def _finish_shard(self, shard: int, finished: list[Finished]) -> None:
+        ids = [one.delivery.entry_id for one in finished]
+        async with self._redis.pipeline(transaction=True) as pipe:
+            for one in finished:
+                if one.scores is not None:
+                    _append_result(pipe, shard, EntryKind.SCORES, one.scores)
+            pipe.xack(self._reader.key(shard), "classify", *ids)
+            pipe.xdel(self._reader.key(shard), *ids)
+            await pipe.execute()
+
+    async def bury(self, letters: Sequence[DeadLetter]) -> None:
+        """Remove poison entries, keeping metadata in `dead:{k}`."""
+        with translated():
+            for letter in letters:
+                delivery = letter.delivery
+                crops, dead = self._reader.key(delivery.shard), slot_key("dead", delivery.shard)
+                async with self._redis.pipeline(transaction=True) as pipe:
+                    pipe.xadd(dead, _metadata(letter), maxlen=DEAD_LETTERS_MAX)
+                    pipe.expire(dead, DEAD_LETTER_TTL_S)
+                    pipe.xack(crops, "classify", delivery.entry_id)
+                    pipe.xdel(crops, delivery.entry_id)
+                    await pipe.execute()
+
+    async def trim(self, shards: Sequence[int], *, max_age_ms: int) -> int:
+        """Drop every crop entry older than `max_age_ms`, read or not; return how many went."""
+        oldest = self._utc_ms() - max_age_ms
+        with translated():
+            async with self._redis.pipeline(transaction=False) as pipe:
+                for shard in shards:
+                    pipe.xtrim(self._reader.key(shard), minid=oldest, approximate=False)
+                return sum(await pipe.execute())
+
+
+class RedisResultStream:
+    """Scores and session events on `results:{k}`, group `aggregate`; see the port."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self._reader = _GroupReader(redis, prefix="results", group="aggregate")
+        self.read = self._reader.read
+        self.claim_stale = self._reader.claim_stale
+        self.depth = self._reader.depth
+
+    async def append(self, entries: Sequence[Append]) -> None:
+        """Append entries to their shards."""
+        with translated():
+            async with self._redis.pipeline(transaction=False) as pipe:
+                for entry in entries:
+                    _append_result(pipe, entry.shard, entry.kind, entry.payload)
+                await pipe.execute()
+
+    async def ack(self, deliveries: Sequence[Delivery]) -> None:
+        """Remove entries whose effect is committed."""
+        by_shard: dict[int, list[str]] = {}
+        for delivery in deliveries:
+            by_shard.setdefault(delivery.shard, []).append(delivery.entry_id)
+        with translated():
+            async with self._redis.pipeline(transaction=False) as pipe:
+                for shard, ids in by_shard.items():
+                    pipe.xack(self._reader.key(shard), "aggregate", *ids)
+                    pipe.xdel(self._reader.key(shard), *ids)
+                await pipe.execute()
+
+    async def publish_acks(self, acks: Sequence[DurableAck]) -> None:
+        """Tell the ingest processes what is committed."""
+        if acks:
+            with translated():
+                await self._redis.publish(ACK_CHANNEL, msgspec.json.encode(acks))
+
+
+def _append_result(pipe: Any, shard: int, kind: EntryKind, payload: bytes) -> None:
+    pipe.xadd(slot_key("results", shard), {kind.value: payload}, maxlen=RESULTS_MAX_ENTRIES)
+
+
+def _metadata(letter: DeadLetter) -> dict[Any, Any]:
+    delivery = letter.delivery
+    return {
+        "entry": delivery.entry_id,
+        "reason": letter.reason,
+        "deliveries": delivery.deliveries,
+        "size_bytes": len(delivery.payload),
+    }
+
+
+def _deliveries(shard: int, rows: Iterable[Any], counts: dict[bytes, int] | None = None) -> list[Delivery]:
+    found = []
+    for entry_id, fields in rows:
+        (name, payload), *_ = fields.items()
+        found.append(
+            Delivery(
+                shard=shard,
+                entry_id=entry_id.decode("ascii"),
+                kind=EntryKind(name.decode("ascii")),
+                payload=payload,
+                deliveries=counts[entry_id] if counts else 1,
+            )
+        )
+    return found
+
+
+def _shard_of_key(key: bytes) -> int:
+    return int(key[key.index(b"{") + 1 : -1])
+
+
+def _raise_unless_no_group(error: Exception) -> None:
+    if not str(error).startswith("NOGROUP"):
+        raise error

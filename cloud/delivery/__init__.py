@@ -1,0 +1,1 @@
+"""Batches sealed crops for the stream, holds what cannot be written, decides what is poison."""
