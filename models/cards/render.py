@@ -1,0 +1,221 @@
+"""Render an artifact's model card from its manifest and measured figures: no number is typed by hand.
+
+References:
+    Mitchell et al. (2019), Model Cards for Model Reporting, arXiv:1810.03993.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from models.manifest import Manifest
+
+_SET_TITLES = {
+    "rafdb": "RAF-DB test",
+    "ferplus": "FER+ PrivateTest (more than half of ten votes on one of the six)",
+    "fer2013": "FER2013 PrivateTest, original labels (noisier than FER+, and in conflict with it)",
+    "muxspace": "muxspace (shifted, never trained on, noisy labels)",
+    "folder": "test folder",
+}
+_MODEL_TITLES = {"int8": "int8 (shipped)", "float32": "float32", "mini_xception": "mini_XCEPTION (peer)"}
+
+
+def render_card(manifest: Manifest, figures: Mapping[str, Any]) -> str:
+    """Return the card as Markdown.
+
+    Args:
+        manifest: the artifact the figures were measured on.
+        figures: what `countenance models evaluate` wrote.
+    """
+    sections = (
+        _identity(manifest, figures),
+        _data(manifest),
+        _accuracy(figures["sets"]),
+        _recalls(figures["sets"], manifest.labels),
+        _quantisation(figures["sets"]),
+        _calibration(manifest, figures),
+        _latency(figures.get("latency")),
+        _limits(),
+        _uses(),
+    )
+    return "\n\n".join(sections) + "\n"
+
+
+def _identity(manifest: Manifest, figures: Mapping[str, Any]) -> str:
+    facts = manifest.parameters
+    variants = "\n".join(
+        f"| `{v.id}` | {v.file} | {v.size_bytes / 1e6:.2f} MB | `{v.sha256[:16]}` |"
+        for v in manifest.variants
+    )
+    return f"""# Expression network {manifest.version}
+
+Reads which of six expressions a face crop shows: {", ".join(manifest.labels)}. It describes what a face *shows*,
+never what a person feels.
+
+- Input: one grey {facts["input_side_px"]} px crop, standardised by its own mean and spread; made from the agent's aligned \
+{facts["crop_side_px"]} px crop by the one shared definition in `models/expression/preprocessing.py`.
+- Output: six logits; one temperature ({facts["temperature"]:.3f}) makes them probabilities.
+- Size: {facts["network_parameters"] / 1e6:.2f} M parameters, {facts["macs"] / 1e6:.1f} M multiply-accumulates; 3x3 and 1x1
+  convolutions, ReLU, additions and one average pool.
+- Made by: `{manifest.command}`, {manifest.created_utc}. Measured {figures["measured"]}.
+
+| variant | file | size | SHA-256 |
+|---|---|---|---|
+{variants}"""
+
+
+def _data(manifest: Manifest) -> str:
+    sources = ", ".join(f"{s['name']} ({s['pictures']} pictures)" for s in manifest.sources)
+    return f"""## Data, and its terms
+
+Trained on the training splits of {sources}; validated, calibrated and chosen on
+{manifest.parameters["validation_pictures"]} pictures held out of training splits. Test splits were never used for either.
+
+**Research and evaluation only until rights are cleared.** {manifest.licence}. A studio that wants to use it
+otherwise trains on pictures it has the rights to: the training command accepts any labelled folder."""
+
+
+def _accuracy(sets: Mapping[str, Any]) -> str:
+    rows = []
+    for name, entry in sets.items():
+        for model, title in _MODEL_TITLES.items():
+            if model in entry:
+                m = entry[model]
+                rows.append(
+                    f"| {_SET_TITLES.get(name, name)} | {title} | {m['n']} | {_with_interval(m['accuracy'], m['accuracy_95'])} "
+                    f"| {_with_interval(m['macro_recall'], m['macro_recall_95'])} | {m['ece_15']:.3f} |"
+                )
+    return "\n".join(
+        [
+            "## Accuracy on single frames",
+            "",
+            "Six classes, fear left out, no test-time tricks; 95 % intervals (Wilson; bootstrap for the macro recall).",
+            "",
+            "| test | model | n | accuracy | macro recall | calibration error, 15 bins |",
+            "|---|---|---|---|---|---|",
+            *rows,
+        ]
+    )
+
+
+def _recalls(sets: Mapping[str, Any], labels: Sequence[str]) -> str:
+    rows = []
+    for name, entry in sets.items():
+        shipped = entry["int8"]
+        cells = " | ".join(
+            "-"
+            if shipped["recall"][label] is None
+            else _with_interval(shipped["recall"][label], shipped["recall_95"][label])
+            for label in labels
+        )
+        rows.append(f"| {_SET_TITLES.get(name, name)} | {cells} |")
+    return "\n".join(
+        [
+            "## Recall per expression (int8)",
+            "",
+            f"| test | {' | '.join(labels)} |",
+            "|---|" + "---|" * len(labels),
+            *rows,
+            "",
+            *_confusions(sets, labels),
+        ]
+    ).rstrip()
+
+
+def _confusions(sets: Mapping[str, Any], labels: Sequence[str]) -> list[str]:
+    lines: list[str] = []
+    for name, entry in sets.items():
+        lines += [f"{_SET_TITLES.get(name, name)}, rows are labels, columns predictions:", ""]
+        lines += [f"| | {' | '.join(labels)} |", "|---|" + "---|" * len(labels)]
+        for label, row in zip(labels, entry["int8"]["confusion"], strict=True):
+            lines.append(f"| {label} | {' | '.join(str(cell) for cell in row)} |")
+        lines.append("")
+    return lines
+
+
+def _quantisation(sets: Mapping[str, Any]) -> str:
+    rows = [
+        f"| {_SET_TITLES.get(name, name)} | {loss[0]:+.2f} | {loss[1]:+.2f} to {loss[2]:+.2f} |"
+        for name, loss in ((name, entry["int8_loss_points"]) for name, entry in sets.items())
+    ]
+    return "\n".join(
+        [
+            "## What int8 costs",
+            "",
+            "Points of accuracy lost against float32, paired picture by picture.",
+            "",
+            "| test | lost | 95 % interval |",
+            "|---|---|---|",
+            *rows,
+        ]
+    )
+
+
+def _calibration(manifest: Manifest, figures: Mapping[str, Any]) -> str:
+    head = figures["headline"]
+    lines = [
+        "## Confidence",
+        "",
+        f"Temperature {manifest.parameters['temperature']:.3f} and the confidence threshold "
+        f"{manifest.parameters['confident_above']:.3f} (98 % right on validation) were fixed on validation pictures.",
+    ]
+    if head.get("accuracy_at_threshold") is not None:
+        shipped = figures["sets"]["rafdb"]["int8"]
+        lines.append(
+            f"On RAF-DB test {shipped['coverage_at_threshold']:.1%} of the pictures lie above it, "
+            f"{shipped['accuracy_at_threshold']:.1%} of them answered rightly."
+        )
+    return "\n".join(lines)
+
+
+def _latency(latency: Mapping[str, Any] | None) -> str:
+    if not latency:
+        return "## Speed\n\nNot measured in this run."
+    titles = {
+        "litert_int8": "LiteRT int8",
+        "litert_float32": "LiteRT float32",
+        "tf_function": "TensorFlow `tf.function`",
+    }
+    rows = [
+        f"| {title} | {latency[key]['median_ms']:.2f} ms | {latency[key]['p10_ms']:.2f} ms |"
+        for key, title in titles.items()
+    ]
+    flags = ", ".join(latency["cpu_flags"]) or "unknown"
+    return "\n".join(
+        [
+            "## Speed",
+            "",
+            f"One crop, {latency['threads']} thread, {latency['machine']} with {flags}; runtimes interleaved on a shared machine.",
+            "",
+            "| runtime | median | 10th percentile |",
+            "|---|---|---|",
+            *rows,
+        ]
+    )
+
+
+def _limits() -> str:
+    return """## Limits
+
+- Posed and searched-for web pictures taught it; a viewer's face at rest before a screen is mostly near neutral.
+- Disgust is the rarest expression in every set and the least reliable answer, then anger and sadness.
+- Fear, contempt and faces that show none of the six are out of scope: it will still name one of the six.
+- Not measured in this version: differences between groups of people, profile views, very dark rooms, and
+  change over time. Do not compare groups with it.
+- Labels are what annotators saw. Display rules differ between cultures; agreement with a label is not truth about a person."""
+
+
+def _uses() -> str:
+    return """## Uses
+
+Intended: aggregated, consented audience research on how expressions change while people watch, with each person's
+receipt, opt-outs and withdrawal honoured.
+
+Forbidden: in a workplace or in education (EU AI Act, Article 5(1)(f)); decisions about a single person; any medical,
+security, hiring, credit or law-enforcement use; inference of emotion, truthfulness, identity or a protected attribute;
+any picture of a person who has not consented."""
+
+
+def _with_interval(value: float, interval: Sequence[float]) -> str:
+    return f"{value:.3f} [{interval[0]:.3f}, {interval[1]:.3f}]"

@@ -1,0 +1,1 @@
+"""How the expression network is trained, quantised, calibrated, measured and served."""

@@ -1,0 +1,78 @@
+"""Gather what a data folder holds into the three parts: train, validation, test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from itertools import chain
+from pathlib import Path
+
+from models.errors import DatasetError
+from models.expression.datasets import (
+    PackedFaces,
+    Picture,
+    pack_pictures,
+    read_ferplus,
+    read_labelled_csv,
+    read_labelled_folder,
+    read_rafdb,
+)
+from models.expression.splits import Part, guard_training, select_part
+from models.expression.taxonomy import OUT_OF_SCOPE, one_hot
+
+FERPLUS_ARCHIVE = "fer2013plus.zip"
+RAFDB_ARCHIVE = "rafdb.zip"
+MUXSPACE_ARCHIVE = "muxspace112.zip"
+
+Progress = Callable[[Iterable[Picture]], Iterable[Picture]]
+
+
+def read_learnable(data: Path) -> Iterator[Picture]:
+    """Yield every picture of a data folder that official splits do not reserve for testing.
+
+    Known archives are read if present; beside them each CSV, and if there is neither, the folder itself as
+    `[split/]label/picture`.
+
+    Raises:
+        DatasetError: the folder holds nothing that can be read.
+    """
+    streams: list[Iterator[Picture]] = []
+    if (data / FERPLUS_ARCHIVE).exists():
+        streams.append(read_ferplus(data / FERPLUS_ARCHIVE, ("Training", "PublicTest")))
+    if (data / RAFDB_ARCHIVE).exists():
+        streams.append(read_rafdb(data / RAFDB_ARCHIVE, ("train",)))
+    streams += [read_labelled_csv(table) for table in sorted(data.glob("*.csv"))]
+    if not streams:
+        if not data.is_dir():
+            raise DatasetError(f"no data folder at {data}")
+        streams.append(read_labelled_folder(data))
+    return chain.from_iterable(streams)
+
+
+def load_training(
+    data: Path, *, side_px: int, validation_share: float, progress: Progress = iter
+) -> tuple[PackedFaces, PackedFaces]:
+    """Read and pack the training and the validation part.
+
+    Args:
+        data: folder with the archives or with labelled pictures.
+        side_px: side of the packed pictures, in pixels.
+        validation_share: share of training pictures to hold out, by file digest.
+        progress: wraps the iteration, for a progress bar.
+
+    Raises:
+        DatasetError: nothing to read, or a test picture among the training pictures.
+    """
+    parts: dict[Part, list[Picture]] = {Part.TRAIN: [], Part.VALIDATION: []}
+    learnable = [p for p in progress(read_learnable(data)) if p.target.any()]
+    for part, chosen in parts.items():
+        seen: set[str] = set()
+        for picture in select_part(learnable, part, validation_share=validation_share):
+            if picture.digest not in seen:
+                seen.add(picture.digest)
+                chosen.append(picture)
+    training = pack_pictures(guard_training(parts[Part.TRAIN]), side_px=side_px)
+    # Validation is scored as the tests are: by the hard label, where there is one.
+    scored = (replace(p, target=one_hot(p.label)) for p in parts[Part.VALIDATION] if p.label != OUT_OF_SCOPE)
+    validation = pack_pictures(guard_training(scored), side_px=side_px)
+    return training, validation

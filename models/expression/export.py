@@ -1,0 +1,199 @@
+"""Write the expression artifact: Keras, float and int8 files with the manifest that ties them together."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from models.expression.abstention import choose_threshold
+from models.expression.architectures import NetworkSettings, build_network, count_macs
+from models.expression.calibrate import expected_calibration_error, fit_temperature, softmax
+from models.expression.datasets import PackedFaces
+from models.expression.engines import Predictor, litert_predictor
+from models.expression.preprocessing import INPUT_LIMIT, INPUT_SIDE_PX
+from models.expression.quantise import representative_inputs, save_bytes, to_float_tflite, to_int8_tflite
+from models.expression.scoring import accuracy
+from models.expression.taxonomy import LABELS, N_LABELS
+from models.expression.training_config import TrainingConfig
+from models.manifest import Manifest, TensorSpec, describe_file, write_manifest
+
+LICENCE = (
+    "Code Apache-2.0; the weights were trained on FER2013 (no licence found), FER+ votes (MIT) and RAF-DB "
+    "(non-commercial research only): research and evaluation only until rights are cleared"
+)
+CONFIDENT_ACCURACY = 0.98
+REPRESENTATIVE_PICTURES = 600
+
+_INPUT_MEANING = (
+    "One grey face crop per row, made by models.expression.preprocessing.prepare_batch from an aligned uint8 RGB "
+    f"or grey crop: luma, resized to {INPUT_SIDE_PX} px, minus its mean, over its standard deviation (at least 10 "
+    f"levels), clipped to [-{INPUT_LIMIT:g}, {INPUT_LIMIT:g}]. The first axis may be resized to any batch."
+)
+_OUTPUT_MEANING = (
+    "Uncalibrated logits in the order of labels; divide by parameters.temperature before softmax "
+    "(models.expression.inference.score_logits does both, after opt-outs)."
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportRequest:
+    """What goes into an artifact's manifest besides what is measured here."""
+
+    version: str
+    command: str
+    created: datetime
+    sources: tuple[dict[str, str], ...]
+
+
+def rebuild_float32(model_path: Path, config: TrainingConfig) -> keras.Model:
+    """Load trained weights into a float32 network, whatever precision they were trained in."""
+    trained = keras.models.load_model(model_path, compile=False)
+    keras.mixed_precision.set_global_policy("float32")
+    model = build_network(NetworkSettings(**config.network))
+    model.set_weights(trained.get_weights())
+    return model
+
+
+def export_artifact(
+    model: keras.Model,
+    *,
+    training: PackedFaces,
+    validation: PackedFaces,
+    out: Path,
+    request: ExportRequest,
+    config: TrainingConfig,
+) -> Manifest:
+    """Quantise, calibrate on validation and write every file of the artifact.
+
+    Args:
+        model: float32 network from `rebuild_float32`.
+        training: pictures for the quantiser's activation ranges.
+        validation: pictures for the temperature and the confidence threshold.
+        out: artifact folder; files of the same name are replaced.
+        request: version, command, time and sources for the manifest.
+        config: configuration the network was trained with.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    side = int(model.input_shape[1])
+    inputs = representative_inputs(
+        training, side_px=side, count=REPRESENTATIVE_PICTURES, seed=config.training.seed
+    )
+    int8_path = save_bytes(to_int8_tflite(model, inputs), out / "expression.int8.tflite")
+    float_path = save_bytes(to_float_tflite(model), out / "expression.float32.tflite")
+    keras_path = out / "expression.keras"
+    model.save(keras_path, include_optimizer=False)
+    parameters, metrics = calibrate_on_validation(
+        validation,
+        int8=litert_predictor(int8_path.read_bytes(), side_px=side),
+        float32=litert_predictor(float_path.read_bytes(), side_px=side),
+    )
+    manifest = Manifest(
+        directory=out,
+        name="expression",
+        version=request.version,
+        kind="expression",
+        command=request.command,
+        created_utc=request.created.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        licence=LICENCE,
+        sources=request.sources,
+        input=TensorSpec(name="crop", shape=(1, side, side, 1), dtype="float32", meaning=_INPUT_MEANING),
+        outputs=(TensorSpec(name="logits", shape=(1, N_LABELS), dtype="float32", meaning=_OUTPUT_MEANING),),
+        labels=LABELS,
+        variants=(
+            describe_file(int8_path, variant_id="int8", runtime="litert", precision="int8"),
+            describe_file(float_path, variant_id="float32", runtime="litert", precision="float32"),
+            describe_file(keras_path, variant_id="keras", runtime="keras", precision="float32"),
+        ),
+        default_variant="int8",
+        metrics={"validation": metrics},
+        parameters={**parameters, **_facts(model, training=training, validation=validation, config=config)},
+    )
+    write_manifest(manifest)
+    return manifest
+
+
+def calibrate_on_validation(
+    validation: PackedFaces, *, int8: Predictor, float32: Predictor
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Fit temperature and confidence threshold on the int8 variant, each source counting equally.
+
+    Returns:
+        Parameters for serving (temperature, confident_above), and validation figures.
+    """
+    pictures = list(validation.grey)
+    logits = int8(pictures)
+    chosen = _balanced_sources(validation)
+    temperature = fit_temperature(logits[chosen], validation.labels[chosen])
+    probabilities = softmax(logits, temperature=temperature)
+    predicted = probabilities.argmax(axis=1)
+    correct = predicted == validation.labels
+    threshold = choose_threshold(
+        probabilities[chosen].max(axis=1), correct[chosen], wanted_accuracy=CONFIDENT_ACCURACY
+    )
+    float_predicted = float32(pictures).argmax(axis=1)
+    metrics = {
+        "n": float(len(validation)),
+        "accuracy_int8": accuracy(validation.labels, predicted),
+        "accuracy_float32": accuracy(validation.labels, float_predicted),
+        "ece_before": expected_calibration_error(softmax(logits[chosen]), validation.labels[chosen]),
+        "ece_after": expected_calibration_error(probabilities[chosen], validation.labels[chosen]),
+    }
+    return {"temperature": temperature, "confident_above": threshold}, metrics
+
+
+def with_metrics(manifest: Manifest, name: str, figures: Mapping[str, Any]) -> Manifest:
+    """Return the manifest with one more group of figures, and write it beside its files."""
+    updated = replace(manifest, metrics={**manifest.metrics, name: dict(figures)})
+    write_manifest(updated)
+    return updated
+
+
+def write_notice(out: Path) -> None:
+    """Write the terms that travel with the weights."""
+    (out / "NOTICE").write_text(
+        "Countenance expression network\n\n"
+        "Trained from scratch by this project's own pipeline (see manifest.json for the command) on:\n"
+        "- FER2013 pictures (ICML 2013 challenge; no licence found), exact duplicates across splits removed\n"
+        "- FER+ votes (Microsoft, MIT licence)\n"
+        "- RAF-DB basic, training split (non-commercial research only)\n\n"
+        "No picture and no third-party weight is part of these files. A network trained on these sets is for\n"
+        "research and evaluation only until the rights are cleared. It reads the expression that a face shows,\n"
+        "not what a person feels, and must not be used at work or in education (EU AI Act, Article 5(1)(f)).\n",
+        "utf-8",
+    )
+
+
+def read_run(run: Path) -> dict[str, Any]:
+    """Return what `train` wrote about a run, or an empty table."""
+    path = run / "run.json"
+    return json.loads(path.read_text("utf-8")) if path.exists() else {}
+
+
+def _balanced_sources(faces: PackedFaces) -> np.ndarray:
+    names = np.asarray(faces.sources)
+    present = sorted(set(faces.sources))
+    size = min(int((names == s).sum()) for s in present)
+    # Pictures come in archive order; taking them by digest is a fixed, unbiased draw.
+    by_digest = np.argsort(np.asarray(faces.digests), kind="stable")
+    return np.concatenate([by_digest[names[by_digest] == s][:size] for s in present])
+
+
+def _facts(
+    model: keras.Model, *, training: PackedFaces, validation: PackedFaces, config: TrainingConfig
+) -> dict[str, Any]:
+    return {
+        "crop_side_px": 96,
+        "input_side_px": int(model.input_shape[1]),
+        "network_parameters": int(model.count_params()),
+        "macs": count_macs(model),
+        "training_pictures": len(training),
+        "validation_pictures": len(validation),
+        "seed": config.training.seed,
+    }

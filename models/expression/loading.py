@@ -1,0 +1,60 @@
+"""Open the expression artifact for serving: checked bytes, checked labels, the numbers that go with them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from models.errors import ManifestError
+from models.expression.taxonomy import LABELS, N_LABELS
+from models.manifest import ARTIFACTS_DIR, Manifest, load_manifest
+
+EXPRESSION_DIR = ARTIFACTS_DIR / "expression"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExpressionArtifact:
+    """A manifest whose layout was checked against this code; `manifest.read(variant)` gives verified bytes.
+
+    Attributes:
+        manifest: the family's manifest.
+        temperature: calibration temperature for `inference.score_logits`.
+        input_side_px: side of the network input for `preprocessing.prepare_batch`.
+        confident_above: confidence above which validation accuracy reached 98 %; 1.0 if it never did.
+    """
+
+    manifest: Manifest
+    temperature: float
+    input_side_px: int
+    confident_above: float
+
+
+def load_expression(directory: Path = EXPRESSION_DIR) -> ExpressionArtifact:
+    """Read and check the expression artifact's manifest.
+
+    Raises:
+        ManifestError: it is missing, or its kind, labels, tensors or temperature are not what this code serves.
+    """
+    manifest = load_manifest(directory)
+    if manifest.kind != "expression":
+        raise ManifestError(f"artifact {manifest.name} is of kind {manifest.kind!r}, not 'expression'")
+    if manifest.labels != LABELS:
+        raise ManifestError(
+            f"artifact {manifest.name} has labels {manifest.labels}, this code serves {LABELS}"
+        )
+    shape = manifest.input.shape
+    if len(shape) != 4 or shape[1] != shape[2] or shape[3] != 1 or manifest.input.dtype != "float32":
+        raise ManifestError(
+            f"artifact {manifest.name} wants input {manifest.input.dtype} {shape}, not float32 (1, s, s, 1)"
+        )
+    if len(manifest.outputs) != 1 or manifest.outputs[0].shape[-1] != N_LABELS:
+        raise ManifestError(f"artifact {manifest.name} must have one output of {N_LABELS} logits")
+    temperature = manifest.parameters.get("temperature")
+    if not isinstance(temperature, float) or not 0 < temperature < 100:
+        raise ManifestError(f"artifact {manifest.name} has no usable temperature: {temperature!r}")
+    return ExpressionArtifact(
+        manifest=manifest,
+        temperature=temperature,
+        input_side_px=shape[1],
+        confident_above=float(manifest.parameters.get("confident_above", 1.0)),
+    )

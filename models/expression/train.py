@@ -1,0 +1,224 @@
+"""Train the expression network: resumable, seeded, averaged, with a wall-clock limit if one is given.
+
+Keras 3 only, so the TensorFlow, JAX and PyTorch backends all run it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from models.errors import DatasetError
+from models.expression.architectures import NetworkSettings, build_network, count_macs
+from models.expression.calibrate import softmax
+from models.expression.datasets import PackedFaces
+from models.expression.preprocessing import resize_grey, standardise
+from models.expression.sampling import AugmentedBatches, sampling_weights
+from models.expression.scoring import accuracy, macro_recall
+from models.expression.training_config import TrainingConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingResult:
+    """Where the averaged network lies and how it scored on validation."""
+
+    model_path: Path
+    history_path: Path
+    validation: Mapping[str, float]
+
+
+class CosineByProgress(keras.callbacks.Callback):  # type: ignore[misc]
+    """Warm up, then follow a cosine to zero by share of steps or of allowed time, whichever is further.
+
+    With a time limit the run ends with a finished schedule on any machine; without one it depends on the
+    configuration alone.
+    """
+
+    def __init__(
+        self, *, peak: float, warmup_share: float, total_steps: int, first_step: int, limit_s: float | None
+    ):
+        super().__init__()
+        self._peak = peak
+        self._warmup_share = warmup_share
+        self._total_steps = total_steps
+        self._step = first_step
+        self._limit_s = limit_s
+        self._start_s = time.monotonic()
+
+    def progress(self) -> float:
+        """Return how far the run is, in [0, 1]."""
+        by_steps = self._step / self._total_steps
+        by_time = (time.monotonic() - self._start_s) / self._limit_s if self._limit_s else 0.0
+        return min(1.0, max(by_steps, by_time))
+
+    def on_train_batch_begin(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
+        """Set the rate for the next step."""
+        self.model.optimizer.learning_rate = learning_rate(
+            self.progress(), peak=self._peak, warmup_share=self._warmup_share
+        )
+
+    def on_train_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
+        """Count the step; stop once the allowed time is over."""
+        self._step += 1
+        if self.progress() >= 1.0:
+            self.model.stop_training = True
+
+
+class EpochReport(keras.callbacks.Callback):  # type: ignore[misc]
+    """After each epoch, score the averaged weights on each validation source and save them."""
+
+    def __init__(self, *, out: Path, validation: PackedFaces, side_px: int, history: list[dict[str, float]]):
+        super().__init__()
+        self._out = out
+        self._validation = validation
+        self._grey = np.stack([resize_grey(g, side_px) for g in validation.grey])
+        self._history = history
+        self._start_s = time.monotonic()
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
+        """Score, save and print one line; runs while the averaged weights are swapped in."""
+        row = {"epoch": float(epoch), "loss": float((logs or {}).get("loss", math.nan))}
+        row |= score_by_source(self.model, self._grey, self._validation)
+        row["elapsed_s"] = time.monotonic() - self._start_s
+        self._history.append(row)
+        (self._out / "history.json").write_text(json.dumps(self._history, indent=1), "utf-8")
+        self.model.save(self._out / "averaged.keras", include_optimizer=False)
+        print(json.dumps({k: round(v, 4) for k, v in row.items()}), flush=True)
+
+
+def learning_rate(progress: float, *, peak: float, warmup_share: float) -> float:
+    """Return the learning rate at a share of the run: linear warm-up to `peak`, then a cosine to zero."""
+    if progress < warmup_share:
+        return peak * max(progress / warmup_share, 0.01)
+    return peak * 0.5 * (1 + math.cos(math.pi * (progress - warmup_share) / (1 - warmup_share)))
+
+
+def score_by_source(model: keras.Model, grey: np.ndarray, faces: PackedFaces) -> dict[str, float]:
+    """Return accuracy and macro recall per source on clean pictures, as `<source>_accuracy` and so on."""
+    logits = np.concatenate(
+        [np.asarray(model(standardise(grey[i : i + 256]), training=False)) for i in range(0, len(grey), 256)]
+    )
+    predicted = softmax(logits).argmax(axis=1)
+    scores: dict[str, float] = {}
+    for source in sorted(set(faces.sources)):
+        chosen = np.asarray(faces.sources) == source
+        scores[f"{source}_accuracy"] = accuracy(faces.labels[chosen], predicted[chosen])
+        scores[f"{source}_macro_recall"] = macro_recall(faces.labels[chosen], predicted[chosen])
+    return scores
+
+
+def train(
+    config: TrainingConfig,
+    *,
+    training: PackedFaces,
+    validation: PackedFaces,
+    out: Path,
+    limit_s: float | None = None,
+    resume: bool = False,
+    extra_callbacks: Sequence[keras.callbacks.Callback] = (),
+) -> TrainingResult:
+    """Train from scratch, or go on from the last finished epoch in `out` if `resume`.
+
+    Args:
+        config: network, schedule and augmentation.
+        training: pictures to learn from.
+        validation: pictures to report on after each epoch; never learned from.
+        out: folder for checkpoints, history and the averaged network.
+        limit_s: wall-clock limit in seconds; the schedule is stretched to end with it.
+        resume: go on from `out`.
+        extra_callbacks: further Keras callbacks.
+
+    Raises:
+        DatasetError: a validation picture is also a training picture.
+    """
+    if set(training.digests) & set(validation.digests):
+        raise DatasetError("a validation picture is also a training picture")
+    out.mkdir(parents=True, exist_ok=True)
+    settings = config.training
+    keras.utils.set_random_seed(settings.seed)
+    keras.mixed_precision.set_global_policy(settings.precision)
+    network = NetworkSettings(**config.network)
+    steps = settings.epoch_pictures // settings.batch_size
+    history = _read_history(out) if resume else []
+    model = _compiled(config, network, out=out, resume=resume)
+    batches = AugmentedBatches(
+        training,
+        weights=sampling_weights(
+            training.sources,
+            training.labels,
+            source_shares=settings.source_shares,
+            balance=settings.class_balance,
+        ),
+        batch_size=settings.batch_size,
+        steps_per_epoch=steps,
+        side_px=network.input_side_px,
+        label_smoothing=settings.label_smoothing,
+        augmentation=config.augmentation,
+        seed=settings.seed,
+        first_epoch=len(history),
+    )
+    callbacks = [
+        CosineByProgress(
+            peak=settings.peak_learning_rate,
+            warmup_share=settings.warmup_share,
+            total_steps=steps * settings.epochs,
+            first_step=steps * len(history),
+            limit_s=limit_s,
+        ),
+        keras.callbacks.ModelCheckpoint(out / "checkpoint.keras"),
+        keras.callbacks.SwapEMAWeights(swap_on_epoch=True),
+        EpochReport(out=out, validation=validation, side_px=network.input_side_px, history=history),
+        *extra_callbacks,
+    ]
+    model.fit(batches, initial_epoch=len(history), epochs=settings.epochs, callbacks=callbacks, verbose=0)
+    last = {k: v for k, v in history[-1].items() if k not in ("epoch", "loss", "elapsed_s")}
+    return TrainingResult(
+        model_path=out / "averaged.keras", history_path=out / "history.json", validation=last
+    )
+
+
+def describe_run(
+    config: TrainingConfig, model: keras.Model, *, n_training: int, n_validation: int
+) -> dict[str, object]:
+    """Return the facts of a run that its card and manifest repeat."""
+    return {
+        "parameters": model.count_params(),
+        "macs": count_macs(model),
+        "training_pictures": n_training,
+        "validation_pictures": n_validation,
+        "training": {**asdict(config.training), "source_shares": dict(config.training.source_shares)},
+        "augmentation": asdict(config.augmentation),
+    }
+
+
+def _compiled(config: TrainingConfig, network: NetworkSettings, *, out: Path, resume: bool) -> keras.Model:
+    checkpoint = out / "checkpoint.keras"
+    if resume and checkpoint.exists():
+        return keras.models.load_model(checkpoint)
+    settings = config.training
+    model = build_network(network)
+    model.compile(
+        optimizer=keras.optimizers.SGD(
+            settings.peak_learning_rate,
+            momentum=settings.momentum,
+            nesterov=True,
+            weight_decay=settings.weight_decay,
+            use_ema=True,
+            ema_momentum=settings.ema_decay,
+        ),
+        loss=keras.losses.CategoricalCrossentropy(from_logits=True),
+        jit_compile=False,
+    )
+    return model
+
+
+def _read_history(out: Path) -> list[dict[str, float]]:
+    path = out / "history.json"
+    return json.loads(path.read_text("utf-8")) if path.exists() else []
