@@ -8,7 +8,8 @@ CloudError
 ├── StreamError         Redis cannot be reached or refuses
 ├── LeaseLostError      another worker holds this shard now; the transaction was rolled back
 ├── DemoError           the demonstration or a benchmark cannot go on
-└── NotFoundError       no such row for this tenant
+├── NotFoundError       no such row for this tenant
+└── ConflictError       the row's state does not allow this change
 """
 
 
@@ -58,3 +59,7 @@ class NotFoundError(CloudError):
 
 class DemoError(CloudError):
     """The demonstration or a benchmark cannot go on."""
+
+
+class ConflictError(CloudError):
+    """The row's state does not allow this change."""

@@ -1,3 +1,3 @@
 """Fixtures that several kinds of test share."""
 
-pytest_plugins = ["tests.fixtures_redis"]
+pytest_plugins = ["tests.fixtures_postgres", "tests.fixtures_redis"]

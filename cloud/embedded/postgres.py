@@ -16,6 +16,7 @@ import subprocess
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import psycopg
 from psycopg import sql
@@ -173,10 +174,12 @@ def _passwords(layout: _Layout) -> dict[str, str]:
         stored: dict[str, str] = json.loads(path.read_text())
         return stored
     if (layout.data / "PG_VERSION").exists():
-        raise StoreError(f"{path} is gone but the cluster beside it is not: restore it, or remove {layout.home}")
+        raise StoreError(
+            f"{path} is gone but the cluster beside it is not: restore it, or remove {layout.home}"
+        )
     made = {name: secrets.token_urlsafe(24) for name in ("admin", "owner", "app")}
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        json.dump(made, file)
+    path.touch(mode=0o600, exist_ok=False)
+    path.write_text(json.dumps(made))
     return made
 
 
@@ -207,7 +210,7 @@ def _launch(layout: _Layout, *, port: int, is_durable: bool) -> subprocess.Popen
         settings |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
     arguments = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
     with (layout.home / "postgres.log").open("ab") as log:
-        return subprocess.Popen(
+        server: subprocess.Popen[bytes] = subprocess.Popen(  # noqa: S603 (our own arguments)
             [layout.command("postgres"), "-D", str(layout.data), *arguments],
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -215,6 +218,7 @@ def _launch(layout: _Layout, *, port: int, is_durable: bool) -> subprocess.Popen
             start_new_session=True,
             **_as_account(layout),
         )
+    return server
 
 
 def _prepare(
@@ -234,7 +238,9 @@ def _prepare(
         for role, key in ((OWNER_ROLE, "owner"), (APP_ROLE, "app")):
             known = admin.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (role,)).fetchone()
             admin.execute(
-                sql.SQL("{} ROLE {} LOGIN NOSUPERUSER NOBYPASSRLS NOCREATEROLE NOCREATEDB PASSWORD {}").format(
+                sql.SQL(
+                    "{} ROLE {} LOGIN NOSUPERUSER NOBYPASSRLS NOCREATEROLE NOCREATEDB PASSWORD {}"
+                ).format(
                     sql.SQL("ALTER" if known else "CREATE"), sql.Identifier(role), sql.Literal(passwords[key])
                 )
             )
@@ -251,7 +257,7 @@ def _stop_server(layout: _Layout) -> None:
 
 
 def _run(layout: _Layout, name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
+    done: subprocess.CompletedProcess[str] = subprocess.run(  # noqa: S603 (our own arguments)
         [layout.command(name), *arguments],
         check=False,
         capture_output=True,
@@ -259,9 +265,10 @@ def _run(layout: _Layout, name: str, *arguments: str) -> subprocess.CompletedPro
         stdin=subprocess.DEVNULL,
         **_as_account(layout),
     )
+    return done
 
 
-def _as_account(layout: _Layout) -> dict[str, object]:
+def _as_account(layout: _Layout) -> dict[str, Any]:
     if layout.account is None:
         return {}
     return {

