@@ -23,7 +23,7 @@ from cloud.demo.portrait import (
     Point,
     load_portrait,
     with_closed_eyes,
-    without_folds,
+    without_smile,
 )
 
 Float32Array = npt.NDArray[np.float32]
@@ -106,7 +106,7 @@ class PortraitPainter:
 
     def __init__(self, view: View) -> None:
         self._with_folds = load_portrait().astype(np.float32)
-        self._smooth = without_folds(load_portrait()).astype(np.float32)
+        self._smooth = without_smile(load_portrait()).astype(np.float32)
         self._lids = with_closed_eyes(load_portrait()).astype(np.float32) - self._with_folds
         columns = view.left + (np.arange(view.width_px, dtype=np.float32) + 0.5) * view.step
         rows = view.top + (np.arange(view.height_px, dtype=np.float32) + 0.5) * view.step
