@@ -28,6 +28,7 @@ from starlette.types import ASGIApp
 
 from cloud.config import Bind, LogFormat, Settings
 from cloud.errors import ConfigError
+from privacy.redaction import redact_event
 
 Readiness = Callable[[], Awaitable[Mapping[str, str]]]
 """Checks of a process by name, each `OK` or one line that says what is wrong."""
@@ -122,8 +123,6 @@ def ops_app(readiness: Readiness) -> ASGIApp:
 
 def configure_logging(settings: Settings) -> None:
     """Send structlog's and the standard library's records to stderr, redacted."""
-    from privacy.redaction import redact_event
-
     level = getattr(logging, settings.log_level.upper())
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
