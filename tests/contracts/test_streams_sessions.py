@@ -1,0 +1,142 @@
+"""One suite for setups, fences, revocations and acks, in memory and on Redis."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from uuid import UUID
+
+import pytest
+
+from cloud.adapters.redis_memory import (
+    MemoryAckFeed,
+    MemoryResultStream,
+    MemoryRevocations,
+    MemorySetupStore,
+)
+from cloud.adapters.redis_sessions import RedisAckFeed, RedisRevocations, RedisSetupStore
+from cloud.adapters.redis_streams import RedisResultStream
+from cloud.ports.streams import AckFeed, DurableAck, ResultStream, Revocations, SetupStore
+from privacy.ids import SessionId
+from privacy.wire.messages import SessionSetup
+
+SESSION = SessionId(UUID(int=7))
+OTHER = SessionId(UUID(int=8))
+
+
+@dataclass
+class State:
+    setups: SetupStore
+    revocations: Revocations
+    feed: AckFeed
+    results: ResultStream
+
+
+@pytest.fixture(params=["memory", "redis"])
+def state(request: pytest.FixtureRequest) -> State:
+    if request.param == "memory":
+        feed = MemoryAckFeed()
+        return State(
+            setups=MemorySetupStore(utc_ms=utc_ms),
+            revocations=MemoryRevocations(),
+            feed=feed,
+            results=MemoryResultStream(utc_ms=utc_ms, feed=feed),
+        )
+    client = request.getfixturevalue("redis_client")
+    return State(
+        setups=RedisSetupStore(client),
+        revocations=RedisRevocations(client),
+        feed=RedisAckFeed(client),
+        results=RedisResultStream(client),
+    )
+
+
+def utc_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def setup(epoch: int, session: SessionId = SESSION) -> SessionSetup:
+    return SessionSetup(
+        session=str(session),
+        tenant=str(UUID(int=1)),
+        epoch=epoch,
+        key_id="k1",
+        not_after_utc_us=1,
+        device_public_key=b"d" * 32,
+        encapsulated=b"e" * 80,
+        device_signature=b"s" * 64,
+        receipt="a.b.c",
+    )
+
+
+async def test_a_claimed_epoch_is_stored_and_fences_the_session(state: State) -> None:
+    assert await state.setups.fenced_epoch(SESSION) == 0
+    assert await state.setups.claim(setup(1), owner="i1", ttl_ms=60_000)
+    assert await state.setups.fenced_epoch(SESSION) == 1
+    assert await state.setups.setup(SESSION, epoch=1) == setup(1)
+    assert await state.setups.setup(SESSION, epoch=2) is None
+    assert await state.setups.setup(OTHER, epoch=1) is None
+
+
+async def test_a_later_epoch_takes_over_and_an_earlier_one_is_refused(state: State) -> None:
+    assert await state.setups.claim(setup(3), owner="i1", ttl_ms=60_000)
+    assert await state.setups.claim(setup(4), owner="i2", ttl_ms=60_000)
+    assert not await state.setups.claim(setup(3), owner="i1", ttl_ms=60_000)
+    assert await state.setups.fenced_epoch(SESSION) == 4
+
+
+async def test_the_same_epoch_is_refreshed_by_its_owner_alone(state: State) -> None:
+    assert await state.setups.claim(setup(3), owner="i1", ttl_ms=60_000)
+    assert await state.setups.claim(setup(3), owner="i1", ttl_ms=60_000)
+    assert not await state.setups.claim(setup(3), owner="i2", ttl_ms=60_000)
+
+
+async def test_a_setup_expires_but_its_fence_stays(state: State) -> None:
+    assert await state.setups.claim(setup(3), owner="i1", ttl_ms=1)
+    await asyncio.sleep(0.02)
+    assert await state.setups.setup(SESSION, epoch=3) is None
+    assert await state.setups.fenced_epoch(SESSION) == 3
+
+
+async def test_a_forgotten_session_leaves_nothing(state: State) -> None:
+    for epoch in (1, 2):
+        await state.setups.claim(setup(epoch), owner="i1", ttl_ms=60_000)
+    await state.setups.claim(setup(1, OTHER), owner="i1", ttl_ms=60_000)
+    await state.setups.forget(SESSION)
+    assert await state.setups.fenced_epoch(SESSION) == 0
+    assert await state.setups.setup(SESSION, epoch=1) is None
+    assert await state.setups.setup(SESSION, epoch=2) is None
+    assert await state.setups.fenced_epoch(OTHER) == 1
+
+
+async def test_a_revocation_is_remembered_and_told_to_listeners(state: State) -> None:
+    listener = state.revocations.revocations()
+    assert await next_of(listener) is None
+    await state.revocations.revoke(SESSION)
+    assert await next_of(listener) == SESSION
+    assert await state.revocations.is_revoked(SESSION)
+    assert not await state.revocations.is_revoked(OTHER)
+    await listener.aclose()  # type: ignore[attr-defined]
+
+
+async def test_acks_reach_who_listens(state: State) -> None:
+    sent = [DurableAck(session=str(SESSION), bucket=i, mask=(1 << 30) - 1, committed_utc_us=5) for i in range(3)]
+    heard: list[DurableAck] = []
+
+    async def listen() -> None:
+        async for ack in state.feed.acks():
+            heard.append(ack)
+
+    listening = asyncio.create_task(listen())
+    async with asyncio.timeout(5):
+        while not heard:
+            await state.results.publish_acks(sent)
+            await asyncio.sleep(0.02)
+    listening.cancel()
+    await asyncio.gather(listening, return_exceptions=True)
+    assert heard[:3] == sent
+
+
+async def next_of(iterator: AsyncIterator[SessionId | None]) -> SessionId | None:
+    async with asyncio.timeout(5):
+        return await anext(iterator)
