@@ -7,9 +7,12 @@ PrivacyError
 │   ├── MessageError           a control, signalling or setup message is refused
 │   └── ReplayError            a counter was seen before, or lies behind the window
 ├── SealingError               a crop cannot be sealed (epoch exhausted, too large)
-├── OpeningError               a sealed crop or session setup does not open
+├── OpeningError               a sealed crop, session setup or record at rest does not open
 ├── KeyringError               a key is unknown, expired or malformed
+├── SignatureError             a signed document is malformed or not signed by the key named
 ├── ReceiptError               a consent receipt is malformed, forged, expired or not for this
+├── TicketError                a session ticket is malformed, forged or expired
+├── ErasureError               an erasure is incomplete, or its receipt does not verify
 ├── ConsentError               a consent transition is not allowed
 ├── PolicyError                the retention policy is malformed
 └── AuditError                 an audit log or proof does not verify
@@ -45,15 +48,27 @@ class SealingError(PrivacyError):
 
 
 class OpeningError(PrivacyError):
-    """A sealed crop or a session setup does not open."""
+    """A sealed crop, a session setup or a record at rest does not open."""
 
 
 class KeyringError(PrivacyError):
     """A key is unknown, expired or malformed."""
 
 
+class SignatureError(PrivacyError):
+    """A signed document is malformed or not signed by the key named."""
+
+
 class ReceiptError(PrivacyError):
     """A consent receipt is malformed, forged, expired or not meant for this use."""
+
+
+class TicketError(PrivacyError):
+    """A session ticket is malformed, forged or expired."""
+
+
+class ErasureError(PrivacyError):
+    """An erasure is incomplete, or its receipt does not verify."""
 
 
 class ConsentError(PrivacyError):

@@ -27,6 +27,12 @@ SIGNALLING_MESSAGE_MAX_BYTES = 65_536
 RECEIPT_MAX_BYTES = 8_192
 """A signed consent receipt is about 2 kB."""
 
+SETUP_MAX_BYTES = 12_288
+"""A setup is its receipt and about 600 bytes more."""
+
+SETUP_FIELD_MAX_BYTES = 256
+"""Any one of a setup's keys, blobs and signatures; the exact lengths are checked on opening."""
+
 CROP_SIDE_MIN_PX = 16
 CROP_SIDE_MAX_PX = 128
 """Crop sides outside this range are refused before anything is decoded."""

@@ -7,6 +7,8 @@ the Unix epoch.
 
 from __future__ import annotations
 
+from enum import StrEnum
+
 import msgspec
 
 
@@ -126,8 +128,8 @@ ControlFromAgent = Clock | ClockOffset | Segment | Counters | Gap | Withdraw | B
 ControlFromIngest = ClockReply | Ack | Revoked
 
 
-class SkipReason:
-    """Why a captured frame was not sent; values travel in `Counters.skipped` and `Gap.reason`."""
+class SkipReason(StrEnum):
+    """Why a captured frame was not sent, or not stored; values travel in `Counters.skipped` and `Gap.reason`."""
 
     NO_FACE = "no_face"
     SECOND_FACE = "second_face"
@@ -140,3 +142,8 @@ class SkipReason:
     CAMERA_LOST = "camera_lost"
     OVERLOAD = "overload"
     WITHDRAWN = "withdrawn"
+    LOST = "lost"
+
+
+SKIP_REASONS = frozenset(reason.value for reason in SkipReason)
+"""Every value that may travel. `lost` is only ever a gap: sent, never acked, and out of the resend ring."""
