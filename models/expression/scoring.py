@@ -47,7 +47,7 @@ def wilson_interval(hits: int, total: int, *, z: float = Z_95) -> tuple[float, f
     centre = share + z * z / (2 * total)
     half = z * float(np.sqrt(share * (1 - share) / total + z * z / (4 * total * total)))
     scale = 1 + z * z / total
-    return (centre - half) / scale, (centre + half) / scale
+    return max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale)
 
 
 def bootstrap_interval(

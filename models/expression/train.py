@@ -25,9 +25,12 @@ from models.expression.scoring import accuracy, macro_recall
 from models.expression.training_config import TrainingConfig
 
 
+SETTLING_STEPS = 200
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingResult:
-    """Where the averaged network lies and how it scored on validation."""
+    """Where the averaged network lies, and how it scored on validation after the last epoch."""
 
     model_path: Path
     history_path: Path
@@ -178,10 +181,25 @@ def train(
         *extra_callbacks,
     ]
     model.fit(batches, initial_epoch=len(history), epochs=settings.epochs, callbacks=callbacks, verbose=0)
+    settle_statistics(out / "averaged.keras", batches)
     last = {k: v for k, v in history[-1].items() if k not in ("epoch", "loss", "elapsed_s")}
     return TrainingResult(
         model_path=out / "averaged.keras", history_path=out / "history.json", validation=last
     )
+
+
+def settle_statistics(model_path: Path, batches: AugmentedBatches, *, steps: int = SETTLING_STEPS) -> None:
+    """Let batch normalisation see the averaged weights, whose activations no training step ever met.
+
+    Args:
+        model_path: averaged network; replaced by the settled one.
+        batches: training batches.
+        steps: batches to look at; the moving averages forget the old figures after about 100.
+    """
+    model = keras.models.load_model(model_path, compile=False)
+    for step in range(min(steps, len(batches))):
+        model(batches[step][0], training=True)
+    model.save(model_path, include_optimizer=False)
 
 
 def describe_run(

@@ -1,0 +1,155 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from models.errors import DatasetError
+from models.expression.augmentation import AugmentationSettings
+from models.expression.datasets import PackedFaces
+from models.expression.training_config import TrainingConfig, TrainingSettings
+
+keras = pytest.importorskip("keras", reason="needs the train extra")
+
+# Converters and runtimes warn about their own internals.
+pytestmark = [pytest.mark.filterwarnings("default"), pytest.mark.slow]
+
+CONFIG = TrainingConfig(
+    network={"input_side_px": 24, "stem_channels": 8, "stages": ((8, 1), (16, 1))},
+    training=TrainingSettings(epochs=4, epoch_pictures=256, batch_size=32, peak_learning_rate=0.05, ema_decay=0.8),
+    augmentation=AugmentationSettings(rotation_deg=2, shift=0.02, cover_share=0, coarse_min_px=16),
+)
+
+
+def stripes(label: int, seed: int) -> np.ndarray:
+    """A texture that tells its label: stripes of one of six directions."""
+    angle = np.pi * (label % 3) / 6 + (np.pi / 2 if label >= 3 else 0)
+    ys, xs = np.mgrid[0:32, 0:32]
+    wave = np.sin((xs * np.cos(angle) + ys * np.sin(angle)) * 0.8 + np.random.default_rng(seed).uniform(0, 6))
+    return (127 + 90 * wave).astype(np.uint8)
+
+
+def faces(count: int, first_seed: int) -> PackedFaces:
+    # Mirrored stripes of other directions coincide, so only those that mirror onto themselves are used.
+    labels = np.arange(count) % 2 * 3
+    return PackedFaces(
+        grey=np.stack([stripes(int(label), first_seed + i) for i, label in enumerate(labels)]),
+        targets=np.eye(6, dtype=np.float32)[labels],
+        labels=labels.astype(np.int64),
+        sources=("stripes",) * count,
+        digests=tuple(f"{first_seed + i:064x}" for i in range(count)),
+    )
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from models.expression.train import train
+
+    out = tmp_path_factory.mktemp("run")
+    train(CONFIG, training=faces(128, 0), validation=faces(64, 1000), out=out)
+    return out
+
+
+def test_training_learns_what_can_be_seen(run: Path) -> None:
+    history = json.loads((run / "history.json").read_text("utf-8"))
+    assert len(history) == 4
+    assert history[-1]["stripes_accuracy"] > 0.9
+
+
+def test_a_run_goes_on_after_its_last_finished_epoch(run: Path, tmp_path: Path) -> None:
+    import shutil
+    from dataclasses import replace
+
+    from models.expression.train import train
+
+    shutil.copytree(run, tmp_path / "run")
+    longer = replace(CONFIG, training=replace(CONFIG.training, epochs=5))
+    train(longer, training=faces(128, 0), validation=faces(64, 1000), out=tmp_path / "run", resume=True)
+    history = json.loads((tmp_path / "run" / "history.json").read_text("utf-8"))
+    assert [row["epoch"] for row in history] == [0, 1, 2, 3, 4]
+
+
+def test_training_on_validation_pictures_is_refused(tmp_path: Path) -> None:
+    from models.expression.train import train
+
+    with pytest.raises(DatasetError, match="also a training picture"):
+        train(CONFIG, training=faces(32, 0), validation=faces(32, 0), out=tmp_path)
+
+
+def test_the_schedule_ends_at_zero_by_steps_or_by_time() -> None:
+    from models.expression.train import learning_rate
+
+    rates = [learning_rate(p / 100, peak=0.1, warmup_share=0.05) for p in range(101)]
+    assert max(rates) == pytest.approx(0.1)
+    assert rates[0] < 0.01
+    assert rates[-1] == pytest.approx(0.0)
+
+
+def test_the_exported_family_agrees_with_itself(run: Path, tmp_path: Path) -> None:
+    from datetime import UTC, datetime
+
+    from models.expression.engines import keras_predictor, litert_predictor
+    from models.expression.export import ExportRequest, export_artifact, rebuild_float32
+    from models.manifest import load_manifest
+
+    validation = faces(60, 2000)
+    export_artifact(
+        rebuild_float32(run / "averaged.keras", CONFIG),
+        training=faces(60, 0),
+        validation=validation,
+        out=tmp_path,
+        request=ExportRequest(version="0", command="-", created=datetime(2026, 1, 1, tzinfo=UTC), sources=()),
+        config=CONFIG,
+    )
+    manifest = load_manifest(tmp_path)
+    pictures = list(validation.grey)
+    full = litert_predictor(manifest.read("float32"), side_px=24)(pictures)
+    trained = keras_predictor(tmp_path / "expression.keras", side_px=24)(pictures)
+    quantised = litert_predictor(manifest.read("int8"), side_px=24)(pictures)
+    np.testing.assert_allclose(full, trained, atol=1e-3)
+    assert (quantised.argmax(axis=1) == full.argmax(axis=1)).mean() > 0.95
+    assert 0.2 <= manifest.parameters["temperature"] <= 5
+
+
+def test_sampling_gives_sources_their_share_and_lifts_rare_labels() -> None:
+    from models.expression.sampling import sampling_weights
+
+    sources = ("a",) * 90 + ("b",) * 10
+    labels = np.array([0] * 80 + [4] * 10 + [1] * 10)
+    weights = sampling_weights(sources, labels, source_shares={"a": 0.4, "b": 0.6}, balance=0.5)
+    assert weights.sum() == pytest.approx(1.0)
+    assert weights[:90].sum() == pytest.approx(0.4)
+    assert weights[80:90].sum() / weights[:90].sum() == pytest.approx(1 / (1 + 8**0.5))
+
+
+def test_batches_depend_on_seed_epoch_and_index_alone() -> None:
+    from models.expression.sampling import AugmentedBatches
+
+    def batches(first_epoch: int) -> AugmentedBatches:
+        return AugmentedBatches(
+            faces(32, 0),
+            weights=np.full(32, 1 / 32),
+            batch_size=8,
+            steps_per_epoch=3,
+            side_px=24,
+            label_smoothing=0.1,
+            augmentation=CONFIG.augmentation,
+            seed=1,
+            first_epoch=first_epoch,
+        )
+
+    unbroken, resumed = batches(0), batches(1)
+    unbroken.on_epoch_end()
+    inputs, targets = unbroken[2]
+    np.testing.assert_array_equal(inputs, resumed[2][0])
+    np.testing.assert_allclose(targets.sum(axis=1), 1.0, rtol=1e-5)
+    assert not np.array_equal(inputs, batches(0)[2][0])
+
+
+def test_the_shipped_network_keeps_its_budget() -> None:
+    from models.expression.architectures import NetworkSettings, build_network, count_macs
+    from models.expression.training_config import read_config
+
+    model = build_network(NetworkSettings(**read_config().network))
+    assert model.count_params() <= 2_000_000
+    assert count_macs(model) <= 35_000_000
