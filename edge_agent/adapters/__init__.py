@@ -1,0 +1,1 @@
+"""Devices, network and disk of the viewer's machine."""

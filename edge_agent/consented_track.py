@@ -1,0 +1,145 @@
+"""Choose the one track that may go on: the consented viewer's.
+
+Rules (architecture rule G10). Only the chosen track is ever cropped. With one face in view, it is the
+viewer. With several at the start, the viewer is the one that is clearly largest and nearest the middle
+for a third of a second; until then every frame is dropped as ambiguous. Once chosen, a track is followed
+however many others appear, until it touches another one or is lost; then nothing goes on until the choice
+is clear again, because nothing here can tell two people apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from edge_agent.geometry import centre_distance, iou
+from edge_agent.tracking import Track
+
+
+class Standing(Enum):
+    """What is known about the viewer on one frame."""
+
+    FOLLOWED = "followed"
+    HIDDEN = "hidden"
+    AMBIGUOUS = "ambiguous"
+    NOBODY = "nobody"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Choice:
+    """The outcome on one frame.
+
+    Attributes:
+        standing: whether a track may go on, and if not, why.
+        track: the viewer's track where `standing` is FOLLOWED, else None.
+        faces: visible faces, the viewer's among them.
+    """
+
+    standing: Standing
+    track: Track | None
+    faces: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChoiceSettings:
+    """How sure is sure.
+
+    Attributes:
+        return_frames: a single face must be seen alone this long before it is the viewer again.
+        crowd_frames: among several, one must be dominant this long.
+        dominance: how many times more prominent than the next one.
+        touch_distance: centre distance over mean side below which two tracks may swap.
+        touch_iou: overlap above which two tracks may swap.
+    """
+
+    return_frames: int = 3
+    crowd_frames: int = 10
+    dominance: float = 1.3
+    touch_distance: float = 0.75
+    touch_iou: float = 0.1
+
+
+class ConsentedTrack:
+    """Follows the viewer's track through one session."""
+
+    def __init__(self, settings: ChoiceSettings | None = None) -> None:
+        self._settings = settings or ChoiceSettings()
+        self._followed: Track | None = None
+        self._candidate: Track | None = None
+        self._streak = 0
+        self._was_followed = False
+
+    @property
+    def followed(self) -> Track | None:
+        """The chosen track, visible or not."""
+        return self._followed
+
+    def choose(self, tracks: Sequence[Track], *, width: int, height: int) -> Choice:
+        """Decide for one frame.
+
+        Args:
+            tracks: all live tracks after this frame's look.
+            width: of the frame, in pixels.
+            height: of the frame, in pixels.
+        """
+        visible = [track for track in tracks if track.visible]
+        if self._followed is not None and not any(track is self._followed for track in tracks):
+            self._release()
+        if self._followed is not None and self._touches(self._followed, visible):
+            self._release()
+            return Choice(standing=Standing.AMBIGUOUS, track=None, faces=len(visible))
+        if self._followed is None:
+            self._seek(visible, width=width, height=height)
+        if self._followed is None:
+            standing = Standing.AMBIGUOUS if visible else Standing.NOBODY
+            return Choice(standing=standing, track=None, faces=len(visible))
+        if not self._followed.visible:
+            return Choice(standing=Standing.HIDDEN, track=None, faces=len(visible))
+        return Choice(standing=Standing.FOLLOWED, track=self._followed, faces=len(visible))
+
+    def _release(self) -> None:
+        self._followed, self._candidate, self._streak = None, None, 0
+
+    def _touches(self, followed: Track, visible: Sequence[Track]) -> bool:
+        settings = self._settings
+        for other in visible:
+            if other is followed:
+                continue
+            mean_side = (followed.box.side + other.box.side) / 2
+            if centre_distance(followed.box, other.box) < settings.touch_distance * mean_side:
+                return True
+            if iou(followed.box, other.box) > settings.touch_iou:
+                return True
+        return False
+
+    def _seek(self, visible: Sequence[Track], *, width: int, height: int) -> None:
+        if not visible:
+            self._candidate, self._streak = None, 0
+            return
+        ranked = sorted(visible, key=lambda t: _prominence(t, width, height), reverse=True)
+        best = ranked[0]
+        clear = len(ranked) == 1 or (
+            _prominence(best, width, height)
+            >= self._settings.dominance * _prominence(ranked[1], width, height)
+            and not self._touches(best, visible)
+        )
+        if not clear:
+            self._candidate, self._streak = None, 0
+            return
+        self._streak = self._streak + 1 if best is self._candidate else 1
+        self._candidate = best
+        if self._streak >= self._needed(len(ranked)):
+            self._followed, self._was_followed = best, True
+            self._candidate, self._streak = None, 0
+
+    def _needed(self, faces: int) -> int:
+        if faces > 1:
+            return self._settings.crowd_frames
+        return self._settings.return_frames if self._was_followed else 1
+
+
+def _prominence(track: Track, width: int, height: int) -> float:
+    x, y = track.box.centre
+    off_x, off_y = abs(2 * x / width - 1), abs(2 * y / height - 1)
+    return track.box.area * (1 - 0.5 * min(1.0, max(off_x, off_y)))

@@ -1,0 +1,83 @@
+"""Cut a face out upright, its eyes and mouth always in the same places."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from edge_agent.frames import Frame, UInt8Array, shrink
+from edge_agent.geometry import LEFT_EYE, MOUTH, RIGHT_EYE, Float32Array, fit_similarity
+
+CROP_SIDE_PX = 96
+"""Side of the crop; small enough that JPEG at quality 75 fits one datagram."""
+
+EYE_LEFT_X, EYE_Y, MOUTH_Y = 0.30, 0.35, 0.77
+"""Template in crop sides: between the framing of the aligned and of the loose training pictures."""
+
+_TEMPLATE = np.array([[EYE_LEFT_X, EYE_Y], [1 - EYE_LEFT_X, EYE_Y], [0.5, MOUTH_Y]], np.float32)
+_POINTS = [RIGHT_EYE, LEFT_EYE, MOUTH]
+
+
+def crop_matrix(landmarks: Float32Array, *, side_px: int = CROP_SIDE_PX) -> Float32Array:
+    """Return the similarity that puts eyes and mouth onto the template.
+
+    The mouth is fitted as well as the eyes because a turned head brings the eyes together: from the
+    eyes alone, its crop would zoom in.
+
+    Args:
+        landmarks: float32 of shape (6, 2), in frame pixels.
+        side_px: side of the crop.
+
+    Returns:
+        float32 of shape (2, 3), from frame to crop pixels.
+
+    Raises:
+        ValueError: eyes and mouth coincide.
+    """
+    return fit_similarity(landmarks[_POINTS], _TEMPLATE * np.float32(side_px) - np.float32(0.5))
+
+
+def cut_crop(frame: Frame, landmarks: Float32Array, *, side_px: int = CROP_SIDE_PX) -> UInt8Array:
+    """Cut the face out of a frame.
+
+    Args:
+        frame: the full picture.
+        landmarks: float32 of shape (6, 2), in frame pixels.
+        side_px: side of the crop.
+
+    Returns:
+        uint8 of shape (side_px, side_px, 3), B, G, R; black outside the frame.
+
+    Raises:
+        ValueError: eyes and mouth coincide.
+    """
+    matrix = crop_matrix(landmarks, side_px=side_px)
+    scale = float(np.hypot(matrix[0, 0], matrix[1, 0]))
+    pixels = frame.pixels
+    if scale < 0.5:
+        pixels, matrix = _averaged_region(frame, matrix, scale=scale, side_px=side_px)
+    return np.asarray(cv2.warpAffine(pixels, matrix, (side_px, side_px), flags=cv2.INTER_LINEAR), np.uint8)
+
+
+def _averaged_region(
+    frame: Frame, matrix: Float32Array, *, scale: float, side_px: int
+) -> tuple[UInt8Array, Float32Array]:
+    """Shrink the region around a large face first: bilinear sampling would skip most of its pixels."""
+    inverse = cv2.invertAffineTransform(matrix)
+    corners = np.array([[0, 0], [side_px, 0], [0, side_px], [side_px, side_px]], np.float32)
+    region = corners @ inverse[:, :2].T + inverse[:, 2]
+    x_min, y_min = (int(max(0, v)) for v in np.floor(region.min(axis=0)) - 1)
+    x_max, y_max = (int(v) for v in np.ceil(region.max(axis=0)) + 1)
+    x_max, y_max = min(frame.width, x_max), min(frame.height, y_max)
+    if x_max - x_min < 2 or y_max - y_min < 2:
+        return frame.pixels, matrix
+    part, by = shrink(frame.pixels[y_min:y_max, x_min:x_max], _longer_side(x_max - x_min, y_max - y_min, scale))
+    # Pixel centres: full = (small + 0.5) / by - 0.5 + origin.
+    back, middle = 1.0 / by, 0.5 / by - 0.5
+    to_full = np.array([[back, 0, middle + x_min], [0, back, middle + y_min], [0, 0, 1]], np.float32)
+    return part, np.asarray(matrix @ to_full, np.float32)
+
+
+def _longer_side(width: int, height: int, scale: float) -> int:
+    """Ask for the largest whole factor that still leaves more pixels than the crop has."""
+    return -(-max(width, height) // int(1.0 / scale))

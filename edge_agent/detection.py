@@ -1,0 +1,83 @@
+"""Run the face network on a picture; give faces in that picture's pixels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from edge_agent.frames import UInt8Array, shrink
+from edge_agent.geometry import Box, Float32Array
+from models.face_detector.decoding import (
+    INPUT_PX,
+    decode_detections,
+    letterbox_parameters,
+    short_range_anchors,
+)
+from models.face_detector.preprocessing import letterbox_frame
+
+
+class FaceNetwork(Protocol):
+    """A loaded detector variant."""
+
+    @property
+    def detector_id(self) -> int:
+        """Number of the variant on the wire, 1..65535."""
+
+    def infer(self, image: UInt8Array) -> tuple[Float32Array, Float32Array]:
+        """Return raw boxes (1, 896, 16) and raw scores (1, 896, 1), both float32.
+
+        Args:
+            image: uint8 of shape (1, 128, 128, 3), R, G, B.
+        """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Detection:
+    """One face in one picture.
+
+    Attributes:
+        box: in pixels of the picture that was searched; may reach past it.
+        landmarks: float32 of shape (6, 2), x, y in the same pixels; rows as in `geometry`.
+        score: sigmoid of the network's logit, in [0, 1]; not calibrated.
+    """
+
+    box: Box
+    landmarks: Float32Array
+    score: float
+
+    def moved(self, *, factor: float, dx: float, dy: float) -> Detection:
+        """Return this detection in another picture's pixels: multiplied by `factor`, then shifted."""
+        return Detection(
+            box=self.box.scaled(factor).shifted(dx, dy),
+            landmarks=np.asarray(self.landmarks * factor + (dx, dy), np.float32),
+            score=self.score,
+        )
+
+
+def detect(network: FaceNetwork, picture: UInt8Array, *, min_score: float) -> tuple[Detection, ...]:
+    """Find faces in a picture.
+
+    Args:
+        network: the detector variant.
+        picture: uint8 of shape (h, w, 3), B, G, R, at least 1x1.
+        min_score: faces below this score are left out, in (0, 1).
+
+    Returns:
+        Faces, best score first, in pixels of `picture`.
+    """
+    height, width = picture.shape[:2]
+    # A large region is averaged in two steps, so that a 4K frame's cost stays bounded.
+    small, scale = shrink(picture, 2 * INPUT_PX) if max(height, width) > 4 * INPUT_PX else (picture, 1.0)
+    rows, columns = small.shape[:2]
+    letterbox = letterbox_parameters(rows, columns)
+    raw_boxes, raw_scores = network.infer(letterbox_frame(small, letterbox))
+    found = decode_detections(
+        raw_boxes, raw_scores, short_range_anchors(), letterbox=letterbox, min_score=min_score
+    )
+    size = np.array([columns, rows], np.float32) / np.float32(scale)
+    return tuple(
+        Detection(box=Box.of(box * np.tile(size, 2)), landmarks=landmarks * size, score=float(score))
+        for box, landmarks, score in zip(found.boxes_xyxy, found.landmarks, found.scores, strict=True)
+    )

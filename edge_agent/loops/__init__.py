@@ -1,0 +1,1 @@
+"""Threads and tasks that move frames; they hold no decision."""

@@ -1,0 +1,163 @@
+"""The capture thread: reads the camera, numbers frames, offers the newest."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from edge_agent.adapters.camera import FrameSource
+from edge_agent.errors import AgentError, CameraError, CameraLostError, FrameError
+from edge_agent.frames import Frame, UInt8Array, as_bgr
+from edge_agent.loops.latest import Captured, LatestFrame
+from edge_agent.sampling import overrun_frames, reopen_wait_us
+from privacy.wire.messages import SkipReason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaptureSettings:
+    """How long to go on.
+
+    Attributes:
+        loop: play a file again from its start.
+        lost_max_us: give up this long after a camera stopped giving frames.
+    """
+
+    loop: bool = False
+    lost_max_us: int = 60_000_000
+
+
+class CaptureThread(threading.Thread):
+    """Owns the device; everything else sees frames only.
+
+    Attributes:
+        error: why capture ended early, None at the end of a file or after `stop`.
+    """
+
+    def __init__(
+        self,
+        source: FrameSource,
+        *,
+        reopen: Callable[[], FrameSource],
+        slot: LatestFrame,
+        now_us: Callable[[], int],
+        settings: CaptureSettings,
+    ) -> None:
+        """Take over an open source.
+
+        Args:
+            source: already opened, so that a wrong camera is an error before anything starts.
+            reopen: opens the same camera again after it was lost.
+            slot: where frames go.
+            now_us: this machine's monotonic clock, in microseconds.
+            settings: see there.
+        """
+        super().__init__(name="capture", daemon=True)
+        self._source = source
+        self._reopen = reopen
+        self._slot = slot
+        self._now_us = now_us
+        self._settings = settings
+        self._stopped = threading.Event()
+        self._index = 0
+        self.error: AgentError | None = None
+
+    def stop(self) -> None:
+        """End capture soon; the device is closed by the thread itself."""
+        self._stopped.set()
+
+    @property
+    def next_index(self) -> int:
+        """Frames of the source's schedule so far, captured or missed."""
+        return self._index
+
+    def run(self) -> None:
+        """Read until stopped, or until the source ends for good."""
+        try:
+            if self._source.is_live:
+                self._run_camera()
+            else:
+                self._run_file()
+        except AgentError as error:
+            self.error = error
+        except Exception as error:
+            # Outermost loop of this thread: the run must end with a reason, whatever a driver raises.
+            self.error = CameraError(f"capture failed: {type(error).__name__}")
+        finally:
+            self._source.close()
+            self._slot.close()
+
+    def _run_camera(self) -> None:
+        period_us = 1_000_000 / self._source.fps
+        missed = SkipReason.OVERLOAD
+        seen_us = self._now_us()
+        while not self._stopped.is_set():
+            picture = self._source.read()
+            now_us = self._now_us()
+            if picture is None:
+                self._recover(seen_us)
+                missed = SkipReason.CAMERA_LOST
+                continue
+            stalled = overrun_frames(now_us - seen_us, period_us=period_us, tolerance_frames=15)
+            if stalled:
+                missed = SkipReason.CAMERA_LOST
+            self._index += stalled
+            self._offer(picture, now_us, missed)
+            seen_us, missed = now_us, SkipReason.OVERLOAD
+
+    def _recover(self, seen_us: int) -> None:
+        self._source.close()
+        attempt = 0
+        while not self._stopped.is_set():
+            if self._now_us() - seen_us > self._settings.lost_max_us:
+                raise CameraLostError("the camera stopped giving frames and did not come back")
+            self._stopped.wait(reopen_wait_us(attempt) / 1e6)
+            attempt += 1
+            try:
+                self._source = self._reopen()
+            except CameraError:
+                continue
+            return
+
+    def _run_file(self) -> None:
+        period_us = 1_000_000 / self._source.fps
+        start_us, position = self._now_us(), 0
+        picture = self._source.read()
+        if picture is None:
+            raise CameraError("the video holds no picture that can be decoded")
+        while picture is not None and not self._stopped.is_set():
+            due_us = start_us + round(position * period_us)
+            self._stopped.wait(max(0, due_us - self._now_us()) / 1e6)
+            now_us = self._now_us()
+            late = overrun_frames(now_us - due_us, period_us=period_us, tolerance_frames=1)
+            if late:
+                # The frames that nobody read in time have passed, as they would have on a camera.
+                picture = self._skip_ahead(late)
+                position += late
+                self._index += late
+                if picture is None:
+                    break
+            self._offer(picture, now_us, SkipReason.OVERLOAD)
+            position += 1
+            picture = self._next_picture()
+
+    def _next_picture(self) -> UInt8Array | None:
+        picture = self._source.read()
+        if picture is None and self._settings.loop and self._source.rewind():
+            picture = self._source.read()
+        return picture
+
+    def _skip_ahead(self, frames: int) -> UInt8Array | None:
+        for _ in range(frames - 1):
+            if not self._source.skip():
+                break
+        return self._next_picture()
+
+    def _offer(self, picture: UInt8Array, now_us: int, missed: SkipReason) -> None:
+        try:
+            pixels = as_bgr(picture)
+        except FrameError as error:
+            raise CameraError(str(error)) from None
+        frame = Frame(pixels=pixels, index=self._index, monotonic_us=now_us)
+        self._index += 1
+        self._slot.put(Captured(frame=frame, missed=missed))

@@ -1,0 +1,60 @@
+"""A queue of one: the newest frame wins, an older one is never waited for."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+
+from edge_agent.frames import Frame
+from privacy.wire.messages import SkipReason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Captured:
+    """A frame, with what happened between it and the one before.
+
+    Attributes:
+        frame: the picture.
+        missed: why frames between the previous index and this one were not captured.
+    """
+
+    frame: Frame
+    missed: SkipReason = SkipReason.OVERLOAD
+
+
+class LatestFrame:
+    """Hands frames from the capture thread to the vision thread."""
+
+    def __init__(self) -> None:
+        self._condition = threading.Condition()
+        self._item: Captured | None = None
+        self._closed = False
+
+    def put(self, item: Captured) -> None:
+        """Offer a frame; one that was not taken yet is dropped."""
+        with self._condition:
+            lost = self._item
+            if lost is not None and lost.missed is SkipReason.CAMERA_LOST:
+                item = Captured(frame=item.frame, missed=SkipReason.CAMERA_LOST)
+            self._item = item
+            self._condition.notify()
+
+    def take(self, *, timeout_s: float) -> Captured | None:
+        """Wait for a frame; None if none came in time, or after `close`."""
+        with self._condition:
+            if self._item is None and not self._closed:
+                self._condition.wait(timeout_s)
+            item, self._item = self._item, None
+            return item
+
+    def close(self) -> None:
+        """No more frames will come."""
+        with self._condition:
+            self._closed = True
+            self._condition.notify_all()
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the last frame was offered and taken."""
+        with self._condition:
+            return self._closed and self._item is None

@@ -1,0 +1,142 @@
+"""From a captured frame to a face worth sealing, or the reason why there is none."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edge_agent.consented_track import Choice, ConsentedTrack
+from edge_agent.cropping import cut_crop
+from edge_agent.encoding import EncodedCrop, encode_crop
+from edge_agent.frames import Frame, UInt8Array, View, make_view
+from edge_agent.gate import GateSettings, refuse_choice, refuse_quality
+from edge_agent.quality import Quality, is_dark, measure
+from edge_agent.schedule import Look, Schedule
+from edge_agent.search import FaceSearch
+from edge_agent.tracking import Track, Tracker
+from privacy.wire.messages import SkipReason
+
+_FLOW_MAX_STEP_FRAMES = 3
+"""Over a longer gap, what moved is not told from what changed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Outcome:
+    """What became of one frame.
+
+    Attributes:
+        frame: its index.
+        monotonic_us: its capture time.
+        faces: faces visible in it.
+        skip: a `SkipReason` value, None where `crop` may be sealed.
+        crop: the viewer's face, encoded, None where skipped.
+        quality: of the crop, None where none was cut.
+        score: the detector's latest score of the viewer's face, in [0, 1].
+        look: how closely the network looked.
+    """
+
+    frame: int
+    monotonic_us: int
+    faces: int
+    skip: str | None
+    crop: EncodedCrop | None
+    quality: Quality | None
+    score: float
+    look: Look
+
+    @property
+    def second_face(self) -> bool:
+        """Whether a face beside the viewer's was in view, and dropped."""
+        return self.faces > 1 or self.skip == SkipReason.SECOND_FACE
+
+
+class FramePipeline:
+    """The agent's view of one camera, frame after frame; no clock, no device, no network.
+
+    Args:
+        search: the face search, with its network.
+        content_limit_bytes: longest crop that fits an envelope.
+        gate: thresholds of the quality gate.
+    """
+
+    def __init__(
+        self, search: FaceSearch, *, content_limit_bytes: int, gate: GateSettings | None = None
+    ) -> None:
+        self._search = search
+        self._limit_bytes = content_limit_bytes
+        self._gate = gate or GateSettings()
+        self._tracker = Tracker()
+        self._schedule = Schedule()
+        self._viewer = ConsentedTrack()
+        self._before: UInt8Array | None = None
+        self._before_index = -1
+
+    def look_at(self, frame: Frame) -> Outcome:
+        """Handle one frame; frames come in order of capture.
+
+        Raises:
+            DetectorError: the network failed.
+        """
+        view = make_view(frame)
+        self._advance(frame, view)
+        look = self._look(frame, view)
+        choice = self._viewer.choose(self._tracker.tracks, width=frame.width, height=frame.height)
+        self._tracker.settle()
+        skip = refuse_choice(choice, dark=choice.faces == 0 and is_dark(view.grey))
+        if skip is not None or choice.track is None:
+            return _outcome(frame, choice, look, skip=skip or SkipReason.NO_FACE)
+        return self._crop(frame, choice, choice.track, look)
+
+    def _advance(self, frame: Frame, view: View) -> None:
+        before = self._before if frame.index - self._before_index <= _FLOW_MAX_STEP_FRAMES else None
+        self._tracker.advance(before, view.grey, scale=view.scale)
+        self._before, self._before_index = view.grey, frame.index
+
+    def _look(self, frame: Frame, view: View) -> Look:
+        followed = self._viewer.followed
+        look = self._schedule.next_look(self._tracker.tracks, followed=followed)
+        if look is Look.SCAN:
+            known = (followed.box,) if followed is not None else ()
+            self._tracker.take(self._search.scan(frame, view, known=known), fine=False)
+        needs_close_up = followed is not None and (
+            look is Look.CLOSE_UP or (look is Look.SCAN and not followed.flowed)
+        )
+        if needs_close_up and followed is not None:
+            face = self._search.close_up(frame, followed.box)
+            if face is not None:
+                self._tracker.support(followed, face, fine=True)
+        return look
+
+    def _crop(self, frame: Frame, choice: Choice, track: Track, look: Look) -> Outcome:
+        try:
+            crop = cut_crop(frame, track.landmarks)
+        except ValueError:
+            return _outcome(frame, choice, look, skip=SkipReason.LOW_QUALITY)
+        quality = measure(crop, track.landmarks)
+        skip = refuse_quality(quality, self._gate)
+        encoded = None
+        if skip is None:
+            encoded = encode_crop(crop, limit_bytes=self._limit_bytes)
+            skip = SkipReason.TOO_LARGE if encoded is None else None
+        return Outcome(
+            frame=frame.index,
+            monotonic_us=frame.monotonic_us,
+            faces=choice.faces,
+            skip=skip,
+            crop=encoded,
+            quality=quality,
+            score=track.score,
+            look=look,
+        )
+
+
+def _outcome(frame: Frame, choice: Choice, look: Look, *, skip: str) -> Outcome:
+    return Outcome(
+        frame=frame.index,
+        monotonic_us=frame.monotonic_us,
+        faces=choice.faces,
+        skip=skip,
+        crop=None,
+        quality=None,
+        score=0.0,
+        look=look,
+    )

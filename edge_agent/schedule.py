@@ -1,0 +1,86 @@
+"""Decide how closely to look at a frame: not at all, in close-up, or at the whole view."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from edge_agent.geometry import centre_distance
+from edge_agent.tracking import Track
+
+
+class Look(Enum):
+    """What the face network does on one frame."""
+
+    CARRY = "carry"
+    CLOSE_UP = "close_up"
+    SCAN = "scan"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScheduleSettings:
+    """Frames between looks.
+
+    Attributes:
+        close_up_every: while one face is tracked.
+        scan_every: whole-view looks for further faces, while one face is tracked.
+        crowd_scan_every: while several faces are tracked.
+        near_scan_every: while another face is near the followed one.
+        choosing_scan_every: while it is open which of several faces is the viewer's.
+        eager_frames: scans on every frame for this long after the last face was seen.
+        idle_scan_every: after that.
+    """
+
+    close_up_every: int = 3
+    scan_every: int = 15
+    crowd_scan_every: int = 4
+    near_scan_every: int = 2
+    choosing_scan_every: int = 3
+    eager_frames: int = 15
+    idle_scan_every: int = 3
+
+
+class Schedule:
+    """Remembers when the network last looked."""
+
+    def __init__(self, settings: ScheduleSettings | None = None) -> None:
+        self._settings = settings or ScheduleSettings()
+        self._since_scan = 1 << 20
+        self._since_face = 0
+
+    def next_look(self, tracks: Sequence[Track], *, followed: Track | None) -> Look:
+        """Choose for this frame, after its tracks were moved by flow.
+
+        Args:
+            tracks: all live tracks.
+            followed: the viewer's track if one is chosen.
+        """
+        look = self._choose(tracks, followed)
+        self._since_scan = 0 if look is Look.SCAN else self._since_scan + 1
+        self._since_face = 0 if any(track.visible for track in tracks) else self._since_face + 1
+        return look
+
+    def _choose(self, tracks: Sequence[Track], followed: Track | None) -> Look:
+        settings, since = self._settings, self._since_scan + 1
+        if not tracks:
+            wait = 1 if self._since_face < settings.eager_frames else settings.idle_scan_every
+            return Look.SCAN if since >= wait else Look.CARRY
+        if followed is None:
+            wait = settings.choosing_scan_every if len(tracks) > 1 else 1
+            return Look.SCAN if since >= wait else Look.CARRY
+        others = [track for track in tracks if track is not followed]
+        if others:
+            wait = settings.near_scan_every if _any_near(followed, others) else settings.crowd_scan_every
+        else:
+            wait = settings.scan_every
+        if since >= wait:
+            return Look.SCAN
+        due = followed.undetected_frames >= settings.close_up_every
+        return Look.CLOSE_UP if due or not followed.flowed else Look.CARRY
+
+
+def _any_near(followed: Track, others: Sequence[Track]) -> bool:
+    return any(
+        centre_distance(followed.box, track.box) < followed.box.side + track.box.side for track in others
+    )

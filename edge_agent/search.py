@@ -1,0 +1,121 @@
+"""Find faces in two looks: propose on the whole view, confirm on a close-up.
+
+The network sees 128 pixels. A viewer two metres away spans under 20 of them in the whole frame: scores sink below
+0.5, landmarks shake, and a printed face on a shirt scores as high as its owner. In a close-up, the same
+real face scores above 0.9 and the print does not, so a face counts only once a close-up has confirmed it,
+and a tracked face is looked at in close-up alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from edge_agent.detection import Detection, FaceNetwork, detect
+from edge_agent.frames import Frame, View
+from edge_agent.geometry import Box, centre_distance, iou
+from models.face_detector.decoding import INPUT_PX
+
+_KNOWN_MIN_IOU = 0.3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchSettings:
+    """Thresholds of the two looks.
+
+    Attributes:
+        propose_min_score: score from which a place in the whole view is worth a close-up.
+        confirm_min_score: score in close-up from which it is a face.
+        keep_min_score: score in close-up from which a face that is already tracked is still there.
+        sure_min_score: score in the whole view that needs no close-up, if the face is large enough.
+        sure_side_px: how large, in network input pixels.
+        close_up_factor: side of the close-up per side of the face.
+        proposals_max: close-ups per scan: bounds the work that a crowd can cause.
+    """
+
+    propose_min_score: float = 0.25
+    confirm_min_score: float = 0.75
+    keep_min_score: float = 0.4
+    sure_min_score: float = 0.8
+    sure_side_px: float = 36.0
+    close_up_factor: float = 2.5
+    proposals_max: int = 8
+
+
+class FaceSearch:
+    """Two-look search with one network; coordinates in and out are frame pixels."""
+
+    def __init__(self, network: FaceNetwork, settings: SearchSettings | None = None) -> None:
+        self._network = network
+        self._settings = settings or SearchSettings()
+        self.inferences = 0
+
+    def scan(self, frame: Frame, view: View, *, known: tuple[Box, ...] = ()) -> tuple[Detection, ...]:
+        """Look at the whole view, and at each new place in close-up.
+
+        Args:
+            frame: the full picture.
+            view: the same picture made small.
+            known: boxes of faces already followed; a proposal there needs no new confirmation.
+
+        Returns:
+            Faces, best first; those near a known box as seen in the whole view, so with coarse landmarks.
+        """
+        settings = self._settings
+        self.inferences += 1
+        proposals = detect(self._network, view.bgr, min_score=settings.propose_min_score)
+        placed = [p.moved(factor=1.0 / view.scale, dx=0.0, dy=0.0) for p in proposals[: settings.proposals_max]]
+        claimed = {_nearest(placed, box) for box in known}
+        faces = [face for i, face in enumerate(placed) if i in claimed]
+        for i, face in enumerate(placed):
+            if i in claimed:
+                continue
+            sure = self._is_sure(face, view)
+            confirmed = face if sure else self.close_up(frame, face.box, min_score=settings.confirm_min_score)
+            if confirmed is not None and not any(_same_place(confirmed.box, other.box) for other in faces):
+                faces.append(confirmed)
+        return tuple(faces)
+
+    def close_up(self, frame: Frame, box: Box, *, min_score: float | None = None) -> Detection | None:
+        """Look closely at one place.
+
+        Args:
+            frame: the full picture.
+            box: where the face should be.
+            min_score: `keep_min_score` if None.
+
+        Returns:
+            The face whose centre lies nearest to the box's, if within three quarters of its side, else None.
+        """
+        region = box.squared(self._settings.close_up_factor).clipped(width=frame.width, height=frame.height)
+        x_min, y_min, x_max, y_max = (
+            round(region.x_min),
+            round(region.y_min),
+            round(region.x_max),
+            round(region.y_max),
+        )
+        if x_max - x_min < 8 or y_max - y_min < 8:
+            return None
+        self.inferences += 1
+        pixels = frame.pixels[y_min:y_max, x_min:x_max]
+        threshold = self._settings.keep_min_score if min_score is None else min_score
+        found = [
+            face.moved(factor=1.0, dx=float(x_min), dy=float(y_min))
+            for face in detect(self._network, np.ascontiguousarray(pixels), min_score=threshold)
+        ]
+        near = [face for face in found if _same_place(face.box, box)]
+        return min(near, key=lambda face: centre_distance(face.box, box), default=None)
+
+    def _is_sure(self, face: Detection, view: View) -> bool:
+        side_px = face.box.side * view.scale * INPUT_PX / max(view.grey.shape)
+        return face.score >= self._settings.sure_min_score and side_px >= self._settings.sure_side_px
+
+
+def _same_place(a: Box, b: Box) -> bool:
+    return centre_distance(a, b) < 0.75 * max(1.0, min(a.side, b.side))
+
+
+def _nearest(faces: list[Detection], box: Box) -> int | None:
+    near = [i for i, face in enumerate(faces) if iou(face.box, box) > _KNOWN_MIN_IOU]
+    return max(near, key=lambda i: iou(faces[i].box, box), default=None)
