@@ -60,3 +60,14 @@ FRAMES_PER_PACK = 30
 
 FACES_MAX = 8
 """More faces in view than this are counted as this many."""
+
+FUTURE_MAX_US = 1_000_000
+"""A capture time further ahead of the server's clock than this is refused."""
+
+DATAGRAMS_PER_S = 120
+DATAGRAMS_BURST = 240
+"""Four times the nominal 30 fps, for 60 fps cameras with gap repair; two seconds of it at once."""
+
+CTL_MESSAGES_PER_S = 60
+CTL_MESSAGES_BURST = 600
+"""Gaps can alternate with frames; after a reconnect ten seconds of them are said again."""
