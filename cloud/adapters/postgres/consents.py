@@ -115,7 +115,7 @@ class Consents:
             state = await _locked_state(connection, tenant, session)
             await _add_event(connection, tenant, session, kind=kind, notice_sha256=notice_sha256, now=now)
             if is_minor and state is not SessionState.ERASED:
-                await self._end(connection, tenant, session, close_reason=kind, now=now)
+                await _end(connection, tenant, session, close_reason=kind, now=now)
 
     async def withdraw(
         self, tenant: TenantId, session: SessionId, *, actor: str, now: datetime
@@ -126,20 +126,7 @@ class Consents:
             The waiting deletion; None where it was carried out already.
         """
         async with tenant_transaction(self._pool, tenant) as connection:
-            state = await _locked_state(connection, tenant, session)
-            if state not in (SessionState.WITHDRAWN, SessionState.ERASED):
-                await _add_event(connection, tenant, session, kind="withdrawn", notice_sha256=None, now=now)
-                await self._end(connection, tenant, session, close_reason="withdrawn", now=now)
-                await append_entry(
-                    connection,
-                    tenant,
-                    actor=actor,
-                    action="consent.withdrawn",
-                    subject=str(session),
-                    detail={},
-                    now=now,
-                )
-            return await _pending(connection, tenant, session)
+            return await withdraw_within(connection, tenant, session, actor=actor, now=now)
 
     async def request_erasure(
         self, tenant: TenantId, session: SessionId, *, actor: str, now: datetime
@@ -201,13 +188,37 @@ class Consents:
                 connection, tenant, actor=actor, action=action, subject=subject, detail=detail, now=now
             )
 
-    @staticmethod
-    async def _end(
-        connection: Connection, tenant: TenantId, session: SessionId, *, close_reason: str, now: datetime
-    ) -> None:
-        values = {"now": now, "close_reason": close_reason, "id": uuid4(), "reason": "withdrawal"}
-        await _execute(connection, "mark_withdrawn", tenant, session, values)
-        await _execute(connection, "queue_erasure", tenant, session, values)
+
+async def withdraw_within(
+    connection: Connection, tenant: TenantId, session: SessionId, *, actor: str, now: datetime
+) -> ErasureJob | None:
+    """Withdraw within the caller's transaction (see `Consents.withdraw`).
+
+    Raises:
+        NotFoundError: no such session.
+    """
+    state = await _locked_state(connection, tenant, session)
+    if state not in (SessionState.WITHDRAWN, SessionState.ERASED):
+        await _add_event(connection, tenant, session, kind="withdrawn", notice_sha256=None, now=now)
+        await _end(connection, tenant, session, close_reason="withdrawn", now=now)
+        await append_entry(
+            connection,
+            tenant,
+            actor=actor,
+            action="consent.withdrawn",
+            subject=str(session),
+            detail={},
+            now=now,
+        )
+    return await _pending(connection, tenant, session)
+
+
+async def _end(
+    connection: Connection, tenant: TenantId, session: SessionId, *, close_reason: str, now: datetime
+) -> None:
+    values = {"now": now, "close_reason": close_reason, "id": uuid4(), "reason": "withdrawal"}
+    await _execute(connection, "mark_withdrawn", tenant, session, values)
+    await _execute(connection, "queue_erasure", tenant, session, values)
 
 
 async def _execute(

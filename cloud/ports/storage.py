@@ -1,0 +1,112 @@
+"""Where results are kept, and who may write them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cloud.ports.changes import SessionChange
+from privacy.ids import SessionId, TenantId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackKey:
+    """Which pack of a tenant."""
+
+    session: SessionId
+    face: int
+    segment: int
+    bucket: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pack:
+    """Up to 30 frames of one face in one playback segment.
+
+    Attributes:
+        key: which one.
+        mask: bit i is set where slot i holds a frame.
+        slots: 480 bytes, 30 slots of 16; laid out by `cloud.aggregate.slots`.
+        captured_utc_us: int64 (30,); when each frame was captured, 0 where there is none. Not stored:
+            the latency of a commit is taken from it.
+    """
+
+    key: PackKey
+    mask: int
+    slots: bytes = field(repr=False)
+    captured_utc_us: NDArray[np.int64] = field(repr=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lease:
+    """The right to write the results of a shard; its epoch grows with every change of holder."""
+
+    shard: int
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TenantBatch:
+    """What one transaction writes for one tenant; changes come before packs.
+
+    Attributes:
+        latencies: capture-to-commit histograms of earlier commits, int64 (2001,), by session.
+    """
+
+    tenant: TenantId
+    changes: tuple[SessionChange, ...] = ()
+    packs: tuple[Pack, ...] = ()
+    latencies: Mapping[SessionId, NDArray[np.int64]] = field(default_factory=dict)
+    repeated: Mapping[SessionId, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Committed:
+    """What a transaction did.
+
+    Attributes:
+        added: by pack, the bits that are new; 0 where every frame was there already. A pack of a
+            session that does not accept frames (withdrawn, erased, unknown) is missing.
+        at: when the commit returned.
+    """
+
+    added: Mapping[PackKey, int]
+    at: datetime
+
+
+class ResultStore(Protocol):
+    """Keeps packs and what is reported about sessions."""
+
+    async def commit(self, batch: TenantBatch, *, holder: str, leases: Collection[Lease]) -> Committed:
+        """Write a tenant's batch in one transaction; writing it again changes nothing.
+
+        Raises:
+            LeaseLostError: `holder` no longer holds one of the leases; nothing was written.
+            StoreError: the store cannot be reached; whether it was written is not known.
+        """
+        ...
+
+
+class LeaseStore(Protocol):
+    """Says which worker may write which shard; every method raises `StoreError`."""
+
+    async def beat(self, holder: str, *, ttl_ms: int) -> int:
+        """Report that a worker lives and return how many do, this one included."""
+        ...
+
+    async def renew(self, holder: str, leases: Collection[Lease], *, ttl_ms: int) -> list[Lease]:
+        """Prolong leases and return those that are still held."""
+        ...
+
+    async def take(self, holder: str, *, shards: Sequence[int], limit: int, ttl_ms: int) -> list[Lease]:
+        """Take up to `limit` of these shards that nobody holds."""
+        ...
+
+    async def release(self, holder: str, leases: Collection[Lease]) -> None:
+        """Give leases back; those that are lost already are passed over."""
+        ...
