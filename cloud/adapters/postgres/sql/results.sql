@@ -1,0 +1,78 @@
+-- name: require_leases
+SELECT platform.require_leases(%(holder)s, %(shards)s::int[], %(epochs)s::bigint[])
+
+-- name: connect
+UPDATE session SET
+    state = CASE WHEN state IN ('consented', 'closed', 'sealed') THEN 'live' ELSE state END,
+    epoch = %(epoch)s, connected_at = coalesce(connected_at, %(at)s), closed_at = NULL, close_reason = NULL
+WHERE tenant_id = %(tenant)s AND id = %(session)s AND epoch < %(epoch)s
+    AND state IN ('consented', 'live', 'closed', 'sealed')
+
+-- name: close
+UPDATE session SET
+    state = CASE WHEN state = 'sealed' THEN state ELSE 'closed' END,
+    epoch = %(epoch)s, closed_at = coalesce(closed_at, %(at)s), close_reason = coalesce(close_reason, %(kind)s)
+WHERE tenant_id = %(tenant)s AND id = %(session)s AND epoch <= %(epoch)s
+    AND state IN ('consented', 'live', 'sealed')
+
+-- name: insert_segment
+INSERT INTO session_segment (tenant_id, session_id, segment, media_time_ms, monotonic_us, rate_permille)
+SELECT tenant_id, id, %(segment)s, %(media_time_ms)s, %(monotonic_us)s, %(rate_permille)s
+FROM session WHERE tenant_id = %(tenant)s AND id = %(session)s AND state NOT IN ('withdrawn', 'erased')
+ON CONFLICT DO NOTHING
+
+-- name: insert_gap
+INSERT INTO session_gap (tenant_id, session_id, first_frame, last_frame, segment, media_time_ms, reason)
+SELECT tenant_id, id, %(first_frame)s, %(last_frame)s, %(segment)s, %(media_time_ms)s, %(reason)s
+FROM session WHERE tenant_id = %(tenant)s AND id = %(session)s AND state NOT IN ('withdrawn', 'erased')
+ON CONFLICT DO NOTHING
+
+-- name: raise_counters
+INSERT INTO session_counters AS c (tenant_id, session_id, captured, with_face, sent, skipped)
+SELECT tenant_id, id, %(captured)s, %(with_face)s, %(sent)s, %(skipped)s
+FROM session WHERE tenant_id = %(tenant)s AND id = %(session)s AND state NOT IN ('withdrawn', 'erased')
+ON CONFLICT (tenant_id, session_id) DO UPDATE SET
+    captured = excluded.captured, with_face = excluded.with_face, sent = excluded.sent,
+    skipped = excluded.skipped
+WHERE excluded.captured > c.captured OR (excluded.captured = c.captured AND excluded.sent > c.sent)
+
+-- name: merge_packs
+-- Locks the sessions first, so that a withdrawal or a sealing comes either before or after.
+WITH incoming AS (
+    SELECT * FROM unnest(%(sessions)s::uuid[], %(faces)s::smallint[], %(segments)s::int[], %(buckets)s::int[],
+        %(masks)s::bigint[], %(slots)s::bytea[]) AS i (session_id, face, segment, bucket, mask, slots)
+), accepting AS MATERIALIZED (
+    SELECT id FROM session
+    WHERE tenant_id = %(tenant)s AND id IN (SELECT session_id FROM incoming)
+        AND state IN ('consented', 'live', 'closed', 'sealed')
+    ORDER BY id FOR NO KEY UPDATE
+), merged AS (
+    INSERT INTO frame_pack AS p (tenant_id, session_id, face, segment, bucket, mask, slots, first_at, updated_at)
+    SELECT %(tenant)s, i.session_id, i.face, i.segment, i.bucket, i.mask, i.slots, %(now)s, %(now)s
+    FROM incoming i JOIN accepting a ON a.id = i.session_id
+    ORDER BY i.session_id, i.face, i.segment, i.bucket
+    ON CONFLICT (tenant_id, session_id, face, segment, bucket) DO UPDATE SET
+        mask = p.mask | excluded.mask,
+        slots = platform.merge_slots(p.mask, p.slots, excluded.mask, excluded.slots),
+        updated_at = excluded.updated_at
+    WHERE excluded.mask & ~p.mask <> 0
+    RETURNING new.session_id, new.face, new.segment, new.bucket,
+        new.mask & ~coalesce(old.mask, 0) AS added
+)
+SELECT i.session_id, i.face, i.segment, i.bucket, coalesce(m.added, 0)
+FROM incoming i JOIN accepting a ON a.id = i.session_id
+LEFT JOIN merged m USING (session_id, face, segment, bucket)
+
+-- name: add_latencies
+INSERT INTO session_latency AS l (tenant_id, session_id, histogram)
+SELECT tenant_id, id, %(histogram)s::int[]
+FROM session WHERE tenant_id = %(tenant)s AND id = %(session)s AND state NOT IN ('withdrawn', 'erased')
+ON CONFLICT (tenant_id, session_id) DO UPDATE SET histogram = (
+    SELECT array_agg(a + b ORDER BY n)
+    FROM unnest(l.histogram, excluded.histogram) WITH ORDINALITY AS u (a, b, n))
+
+-- name: add_redelivered
+INSERT INTO session_redelivery AS r (tenant_id, session_id, frames)
+SELECT tenant_id, id, %(frames)s
+FROM session WHERE tenant_id = %(tenant)s AND id = %(session)s AND state NOT IN ('withdrawn', 'erased')
+ON CONFLICT (tenant_id, session_id) DO UPDATE SET frames = r.frames + excluded.frames
