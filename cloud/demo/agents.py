@@ -100,28 +100,34 @@ class Agent:
         return f"the agent of {self.viewer.seat.pseudonym}"
 
 
-async def give_consent(viewer: Viewer, *, opt_out: Sequence[str] = ()) -> None:
-    """Let the agent show the notice, consent for this made-up viewer, and keep the receipt.
+async def give_consent(viewer: Viewer, *, opt_out: Sequence[str] = (), at_terminal: bool = False) -> None:
+    """Let the agent show the notice and keep the receipt of the consent.
+
+    Args:
+        viewer: who consents.
+        opt_out: expressions that must not be read.
+        at_terminal: ask whoever sits here; otherwise answer for a made-up viewer.
 
     Raises:
-        DemoError: the consent was not accepted.
+        DemoError: the consent was not given or not accepted.
     """
-    refused = ["--opt-out", ",".join(opt_out)] if opt_out else []
-    command = [
-        *AGENT, "consent", "--invite", viewer.seat.invite, "--home", str(viewer.home),
-        "--accept", "capture,cloud_scoring", "--adult", *refused,
-    ]  # fmt: skip
     viewer.home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    log = viewer.home / "consent.log"
+    command = [*AGENT, "consent", "--invite", viewer.seat.invite, "--home", str(viewer.home)]
+    if opt_out:
+        command += ["--opt-out", ",".join(opt_out)]
+    log = None if at_terminal else viewer.home / "consent.log"
+    if not at_terminal:
+        command += ["--accept", "capture,cloud_scoring", "--adult"]
     process = await _spawn(command, log)
     try:
-        code = await asyncio.wait_for(process.wait(), CONSENT_TIMEOUT_S)
+        code = await asyncio.wait_for(process.wait(), None if at_terminal else CONSENT_TIMEOUT_S)
     except TimeoutError:
         process.kill()
         await process.wait()
         raise DemoError(f"consent of {viewer.seat.pseudonym} took too long; see {log}") from None
     if code != 0:
-        raise DemoError(f"consent of {viewer.seat.pseudonym} failed with status {code}: {last_words(log)}")
+        why = f": {last_words(log)}" if log else ""
+        raise DemoError(f"consent of {viewer.seat.pseudonym} ended with status {code}{why}")
 
 
 async def start_agent(viewer: Viewer) -> Agent:
@@ -138,11 +144,14 @@ async def start_agent(viewer: Viewer) -> Agent:
     return Agent(viewer, await _spawn(command, log), log, summary)
 
 
-async def _spawn(command: Sequence[str], log: Path) -> asyncio.subprocess.Process:
+async def _spawn(command: Sequence[str], log: Path | None) -> asyncio.subprocess.Process:
+    """Start a process of its own that writes to `log`, or to this terminal if there is none."""
     settings = {name: value for name, value in os.environ.items() if not name.startswith("COUNTENANCE_")}
-    # A made-up viewer's keys stay in their folder, out of the keyring of whoever runs this.
+    # A demonstration's keys stay in its folder, out of the keyring of whoever runs it.
     settings["PYTHON_KEYRING_BACKEND"] = "keyring.backends.fail.Keyring"
     settings["PYTHONUNBUFFERED"] = "1"
+    if log is None:
+        return await asyncio.create_subprocess_exec(*command, env=settings)
     with log.open("ab") as output:
         return await asyncio.create_subprocess_exec(
             *command,

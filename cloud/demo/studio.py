@@ -54,14 +54,14 @@ class Studio:
             The study's id.
         """
         media = {"name": title, "duration_ms": duration_ms, "media_sha256": media_sha256}
-        title_id = (await self._post("/v1/titles", media))["id"]
+        title_id = (await self._post("/v1/titles", media))["title_id"]
         wanted = {
             "title_id": title_id,
             "name": f"{title}: first audience",
-            "context": "research_panel",
+            "context": "audience_research",
             "jurisdictions": [JURISDICTION],
         }
-        study_id = str((await self._post("/v1/studies", wanted))["id"])
+        study_id = str((await self._post("/v1/studies", wanted))["study_id"])
         approval = {"version": "demo-1", "approved_by": "demonstration"}
         await self._post(f"/v1/studies/{study_id}/dpia", approval)
         await self._post(f"/v1/studies/{study_id}/launch", {})
@@ -69,7 +69,7 @@ class Studio:
 
     async def seat(self, study_id: str, *, pseudonym: str) -> Seat:
         """Register a viewer and a session."""
-        viewer_id = (await self._post("/v1/viewers", {"pseudonym": pseudonym}))["id"]
+        viewer_id = (await self._post("/v1/viewers", {"pseudonym": pseudonym}))["viewer_id"]
         wanted = {"study_id": study_id, "viewer_id": viewer_id, "jurisdiction": JURISDICTION, "locale": "en"}
         made = await self._post("/v1/sessions", wanted)
         return Seat(session_id=made["session_id"], pseudonym=pseudonym, invite=made["invite"])
