@@ -19,8 +19,8 @@ Header layout (protocol rule W2):
         44    8 monotonic_us       u64, capture time on the agent's monotonic clock
         52    1 face               face slot, 0 for the consented viewer
         53    1 faces              faces in view, for flags; at most 8
-        54    1 width              px
-        55    1 height             px
+        54    1 width              px; 0 with codec `SCORES`
+        55    1 height             px; 0 with codec `SCORES`
         56    2 detector           id of the detector variant
         58    2 segment            playback segment
         60    4 ciphertext_length  bytes, tag included
@@ -161,6 +161,8 @@ def decode_envelope(envelope: bytes) -> tuple[Header, bytes, bytes]:
         and limits.CROP_SIDE_MIN_PX <= header.height <= limits.CROP_SIDE_MAX_PX
     ):
         raise EnvelopeError("crop side out of range")
+    if codec is Codec.SCORES and (header.width or header.height):
+        raise EnvelopeError("scores have no size in pixels")
     return header, raw, bytes(envelope[limits.HEADER_BYTES :])
 
 

@@ -1,6 +1,6 @@
-"""Compact JSON web signatures with Ed25519 over canonical JSON (RFC 7515, RFC 8037, RFC 8785).
+"""Compact JSON web signatures with Ed25519 over canonical JSON (RFC 7515, RFC 8785, RFC 9864).
 
-Only one header is ever accepted: `{"alg":"EdDSA","typ":<typ>}`. The algorithm is not negotiated, and
+Only one header is ever accepted: `{"alg":"Ed25519","typ":<typ>}`. The algorithm is not negotiated, and
 `typ` keeps a document of one kind from being read as another (protocol rule K6).
 """
 
@@ -95,4 +95,4 @@ def load_public_key(raw: bytes) -> Ed25519PublicKey:
 
 
 def _header(typ: str) -> str:
-    return encode_base64url(canonical_json({"alg": "EdDSA", "typ": typ}))
+    return encode_base64url(canonical_json({"alg": "Ed25519", "typ": typ}))
