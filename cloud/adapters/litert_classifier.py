@@ -87,7 +87,9 @@ def find_variant(manifest: Manifest, *, runtime: str, precision: str | None = No
     for variant in manifest.variants:
         if variant.runtime == runtime and precision in (None, variant.precision):
             return variant
-    raise ManifestError(f"artifact {manifest.name} has no {precision or ''} variant for {runtime}; rebuild it")
+    raise ManifestError(
+        f"artifact {manifest.name} has no {precision or ''} variant for {runtime}; rebuild it"
+    )
 
 
 def check_batch(crops: Float32Array, *, side_px: int) -> None:

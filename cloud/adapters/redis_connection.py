@@ -45,6 +45,16 @@ def translated() -> Iterator[None]:
         raise StreamError(f"Redis cannot be reached: {error.strerror or type(error).__name__}") from None
 
 
+async def ping(redis: Redis) -> str:
+    """Ask whether the server answers; give what is wrong, "" for nothing."""
+    try:
+        with translated():
+            await redis.ping()
+    except StreamError as error:
+        return str(error)
+    return ""
+
+
 def slot_key(prefix: str, tag: object, *rest: object) -> str:
     """Name a key so that all keys of one `tag` share a Redis Cluster slot: `prefix:{tag}:rest`."""
     return ":".join((prefix, f"{{{tag}}}", *(str(part) for part in rest)))

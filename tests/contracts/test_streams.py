@@ -70,7 +70,9 @@ async def test_reading_nothing_waits_no_longer_than_asked(streams: Streams) -> N
     assert time.monotonic() - started < 1
 
 
-async def test_an_unfinished_entry_is_claimed_by_another_reader_and_counts_its_deliveries(streams: Streams) -> None:
+async def test_an_unfinished_entry_is_claimed_by_another_reader_and_counts_its_deliveries(
+    streams: Streams,
+) -> None:
     await streams.crops.append([crops(1, b"x")])
     (first,) = await read(streams.crops)
     (second,) = await claim(streams.crops)
@@ -134,7 +136,10 @@ async def test_trimming_takes_crops_that_are_pending_too(streams: Streams) -> No
 
 async def test_scores_and_events_share_the_result_stream(streams: Streams) -> None:
     await streams.results.append(
-        [Append(shard=0, kind=EntryKind.EVENT, payload=b"{}"), Append(shard=0, kind=EntryKind.SCORES, payload=b"s")]
+        [
+            Append(shard=0, kind=EntryKind.EVENT, payload=b"{}"),
+            Append(shard=0, kind=EntryKind.SCORES, payload=b"s"),
+        ]
     )
     assert [d.kind for d in await read(streams.results)] == [EntryKind.EVENT, EntryKind.SCORES]
 

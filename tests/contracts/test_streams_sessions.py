@@ -120,7 +120,9 @@ async def test_a_revocation_is_remembered_and_told_to_listeners(state: State) ->
 
 
 async def test_acks_reach_who_listens(state: State) -> None:
-    sent = [DurableAck(session=str(SESSION), bucket=i, mask=(1 << 30) - 1, committed_utc_us=5) for i in range(3)]
+    sent = [
+        DurableAck(session=str(SESSION), bucket=i, mask=(1 << 30) - 1, committed_utc_us=5) for i in range(3)
+    ]
     heard: list[DurableAck] = []
 
     async def listen() -> None:

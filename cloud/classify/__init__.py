@@ -1,0 +1,1 @@
+"""Opens sealed crops, reads an expression from each, wipes them."""

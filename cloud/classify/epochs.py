@@ -1,0 +1,145 @@
+"""Opened session epochs: verified once, kept while they last.
+
+Rules (protocol.md, sealed crop):
+
+C1  Setup, receipt and device belong together, and the receipt permits sending (`privacy.admission`): the
+    worker trusts neither ingest nor Redis.
+C2  The setup opens with one of the pool's keys (`privacy.opening`).
+C3  An epoch ends with its setup or with its receipt, whichever is first.
+C4  A revoked session's epochs are forgotten and never opened again.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from models.expression.inference import opt_out_mask
+from privacy.admission import admit_setup
+from privacy.ids import SessionId, TenantId
+from privacy.keys import Keyring
+from privacy.opening import CLOCK_SKEW_US, OpenSession, open_setup
+from privacy.wire.messages import SessionSetup
+
+EPOCHS_MAX = 4_096
+REFUSED_FOR_US = 5_000_000
+"""A setup that was refused is not looked at again for this long."""
+
+MISSING_FOR_US = 200_000
+"""A setup that is not in the store is asked for again after this long: ingest refreshes it."""
+
+BoolArray = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenEpoch:
+    """One epoch of one session that may be opened.
+
+    Attributes:
+        opted_out: bool (6,), True at expressions that must not be scored.
+        until_utc_us: end of the epoch or of the receipt, whichever is first.
+    """
+
+    tenant: TenantId
+    session: SessionId
+    opener: OpenSession
+    opted_out: BoolArray
+    until_utc_us: int
+
+
+def open_epoch(
+    setup: SessionSetup, *, keyring: Keyring, platform_key: Ed25519PublicKey, now_utc_us: int
+) -> OpenEpoch:
+    """Verify a setup with its receipt, then open it (C1 to C3).
+
+    Raises:
+        OpeningError: it does not open.
+        ReceiptError: consent does not cover it.
+    """
+    # C1
+    receipt = admit_setup(setup, platform_key, now_utc_us=now_utc_us)
+    # C2
+    opener = open_setup(setup, keyring, now_utc_us=now_utc_us)
+    # C3
+    return OpenEpoch(
+        tenant=opener.tenant,
+        session=opener.session,
+        opener=opener,
+        opted_out=opt_out_mask(receipt.opted_out),
+        until_utc_us=min(setup.not_after_utc_us + CLOCK_SKEW_US, receipt.expires_utc_us),
+    )
+
+
+EpochKey = tuple[SessionId, int]
+
+
+class EpochBook:
+    """Opened epochs by session and number; bounded, least recently used goes first.
+
+    `find` and `is_revoked` may be called from the classify thread while the event loop revokes.
+    """
+
+    def __init__(self, *, max_epochs: int = EPOCHS_MAX) -> None:
+        self._max_epochs = max_epochs
+        self._open: OrderedDict[EpochKey, OpenEpoch] = OrderedDict()
+        self._refused_until_us: dict[EpochKey, int] = {}
+        self._revoked: set[SessionId] = set()
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def missing(self, keys: set[EpochKey], *, now_utc_us: int) -> list[EpochKey]:
+        """Return which of these epochs must be fetched and opened now."""
+        return [
+            key
+            for key in sorted(keys)
+            if key not in self._open
+            and key[0] not in self._revoked
+            and now_utc_us >= self._refused_until_us.get(key, 0)
+        ]
+
+    def keep(self, key: EpochKey, epoch: OpenEpoch) -> None:
+        """Keep an opened epoch."""
+        if key[0] not in self._revoked:
+            self._open[key] = epoch
+            while len(self._open) > self._max_epochs:
+                self._open.popitem(last=False)
+
+    def refuse(self, key: EpochKey, *, until_utc_us: int) -> None:
+        """Remember that an epoch does not open, or is not there, until then."""
+        if len(self._refused_until_us) >= self._max_epochs:
+            self._refused_until_us.clear()
+        self._refused_until_us[key] = until_utc_us
+
+    def find(self, key: EpochKey, *, now_utc_us: int) -> OpenEpoch | None:
+        """Return an opened epoch that still lasts."""
+        epoch = self._open.get(key)
+        if epoch is None:
+            return None
+        if now_utc_us >= epoch.until_utc_us:
+            self._open.pop(key, None)
+            return None
+        try:
+            self._open.move_to_end(key)
+        except KeyError:
+            # revoked by another thread between two lines
+            return None
+        return epoch
+
+    def revoke(self, session: SessionId) -> None:
+        """Forget a session's keys and never keep one again (C4)."""
+        self._revoked.add(session)
+        for key in [key for key in list(self._open) if key[0] == session]:
+            self._open.pop(key, None)
+
+    def is_revoked(self, session: SessionId) -> bool:
+        """Say whether the session was revoked."""
+        return session in self._revoked
+
+    def sessions(self) -> set[SessionId]:
+        """Return the sessions with an opened epoch."""
+        return {key[0] for key in self._open}

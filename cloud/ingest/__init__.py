@@ -1,0 +1,1 @@
+"""Checks what comes over a data channel; sees ciphertext only."""

@@ -1,0 +1,1 @@
+"""Thin async loops around the stages, one per process; each has `run(settings, stop=...)`."""

@@ -1,0 +1,207 @@
+"""One round of the classify worker: entries in, scores out, faces gone."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import structlog
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from cloud.classify.epochs import MISSING_FOR_US, REFUSED_FOR_US, EpochBook, EpochKey, open_epoch
+from cloud.classify.refusals import Refusal
+from cloud.classify.stage import (
+    Opened,
+    ScoringRules,
+    classify_faces,
+    epochs_of,
+    open_crops,
+    score_faces,
+    wipe,
+)
+from cloud.delivery.redelivery import triage
+from cloud.entries import ScoreRecord, SealedCrop, decode_crops, encode_scores
+from cloud.errors import ConfigError, EntryError, StreamError
+from cloud.ports.classifier import Classifier
+from cloud.ports.streams import CropStream, DeadLetter, Delivery, Finished, Revocations, SetupStore
+from cloud.workers import classify_metrics as metrics
+from privacy.errors import OpeningError, ReceiptError
+from privacy.ids import SessionId
+from privacy.keys import Keyring
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """A decoded stream entry."""
+
+    delivery: Delivery
+    crops: list[SealedCrop]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClassifyParts:
+    """What a worker is made of."""
+
+    crops: CropStream
+    setups: SetupStore
+    revocations: Revocations
+    classifier: Classifier
+    rules: ScoringRules
+    keyring: Keyring
+    platform_key: Ed25519PublicKey
+
+
+def utc_us() -> int:
+    """Read this machine's UTC clock, in microseconds."""
+    return time.time_ns() // 1_000
+
+
+class ClassifyRounds:
+    """Turns deliveries into finished entries; faces exist on its one thread, for one round."""
+
+    def __init__(self, parts: ClassifyParts) -> None:
+        self._parts = parts
+        self._book = EpochBook()
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="classify")
+
+    async def run(self, deliveries: Sequence[Delivery]) -> None:
+        """Work off deliveries; what fails for an unknown reason stays pending and is delivered again.
+
+        Raises:
+            StreamError: Redis went away; everything unfinished stays pending.
+        """
+        sorted_out = triage(deliveries)
+        if sorted_out.dead:
+            await self._bury(sorted_out.dead)
+        # an entry that failed before goes alone, so that it takes no other with it
+        again = [[delivery] for delivery in sorted_out.work if delivery.deliveries > 1]
+        first = [delivery for delivery in sorted_out.work if delivery.deliveries == 1]
+        for group in ([first] if first else []) + again:
+            await self._attempt(group)
+
+    def revoke(self, session: SessionId) -> None:
+        """Forget a session's keys and refuse its crops from now on."""
+        self._book.revoke(session)
+
+    async def recheck_revocations(self) -> None:
+        """Look up every session whose key is held: revocations may have been missed."""
+        for session in self._book.sessions():
+            if await self._parts.revocations.is_revoked(session):
+                self._book.revoke(session)
+
+    async def close(self) -> None:
+        """Finish the round in work, then let the thread go."""
+        await asyncio.get_running_loop().run_in_executor(None, self._thread.shutdown)
+        self._parts.classifier.close()
+
+    async def _attempt(self, group: list[Delivery]) -> None:
+        try:
+            await self._work_off(group)
+        except StreamError:
+            raise
+        except Exception as error:
+            # outermost catch of one round: a bug or a poison entry must not stop the street
+            metrics.ENTRIES.labels("failed").inc(len(group))
+            log.error("round failed", error=type(error).__name__, entries=len(group))
+            if len(group) > 1:
+                for delivery in group:
+                    await self._attempt([delivery])
+
+    async def _work_off(self, group: list[Delivery]) -> None:
+        entries, letters = _decode(group)
+        if letters:
+            await self._bury(letters)
+        if not entries:
+            return
+        await self._open_epochs({key for entry in entries for key in epochs_of(entry.crops)})
+        loop = asyncio.get_running_loop()
+        scored = await loop.run_in_executor(self._thread, self._classify, entries)
+        finished = [
+            _finished(entry.delivery, self._still_allowed(records))
+            for entry, records in zip(entries, scored, strict=True)
+        ]
+        await self._parts.crops.finish(finished)
+        metrics.ENTRIES.labels("finished").inc(len(finished))
+
+    async def _open_epochs(self, keys: set[EpochKey]) -> None:
+        for key in self._book.missing(keys, now_utc_us=utc_us()):
+            session, epoch = key
+            if await self._parts.revocations.is_revoked(session):
+                self._book.revoke(session)
+                continue
+            setup = await self._parts.setups.setup(session, epoch=epoch)
+            now = utc_us()
+            if setup is None:
+                self._book.refuse(key, until_utc_us=now + MISSING_FOR_US)
+                continue
+            try:
+                opened = open_epoch(
+                    setup, keyring=self._parts.keyring, platform_key=self._parts.platform_key, now_utc_us=now
+                )
+            except (OpeningError, ReceiptError, ConfigError) as error:
+                log.warning("setup refused", session=str(session), epoch=epoch, reason=str(error))
+                self._book.refuse(key, until_utc_us=now + REFUSED_FOR_US)
+                continue
+            self._book.keep((opened.session, opened.opener.epoch), opened)
+        metrics.EPOCHS.set(len(self._book))
+
+    def _still_allowed(self, records: list[ScoreRecord]) -> list[ScoreRecord]:
+        """Drop what was read from a session that was revoked meanwhile."""
+        allowed = [record for record in records if not self._book.is_revoked(record.session)]
+        if len(allowed) < len(records):
+            metrics.REFUSED.labels(Refusal.REVOKED.value).inc(len(records) - len(allowed))
+        return allowed
+
+    def _classify(self, entries: list[Entry]) -> list[list[ScoreRecord]]:
+        """Open, read and wipe; runs on the one thread that ever holds a face. One list per entry."""
+        started = time.monotonic()
+        opened: list[Opened] = []
+        try:
+            opened.extend(open_crops(entry.crops, self._book, now_utc_us=utc_us()) for entry in entries)
+            faces = [face for one in opened for face in one.faces]
+            logits = classify_faces(faces, self._parts.classifier, self._parts.rules)
+            records = score_faces(faces, logits, self._parts.rules, classified_utc_us=utc_us())
+        finally:
+            for one in opened:
+                wipe(one.faces)
+        metrics.ROUND.observe(time.monotonic() - started)
+        _count(records, sum((one.refused for one in opened), Counter()))
+        found = iter(records)
+        return [list(itertools.islice(found, len(one.faces))) for one in opened]
+
+    async def _bury(self, letters: Sequence[DeadLetter]) -> None:
+        for letter in letters:
+            metrics.ENTRIES.labels("dead").inc()
+            log.error("entry given up", reason=letter.reason, deliveries=letter.delivery.deliveries)
+        await self._parts.crops.bury(letters)
+
+
+def _decode(group: Sequence[Delivery]) -> tuple[list[Entry], list[DeadLetter]]:
+    entries, letters = [], []
+    for delivery in group:
+        try:
+            entries.append(Entry(delivery=delivery, crops=decode_crops(delivery.payload)))
+        except EntryError as error:
+            letters.append(DeadLetter(delivery=delivery, reason=str(error)))
+    return entries, letters
+
+
+def _finished(delivery: Delivery, records: list[ScoreRecord]) -> Finished:
+    return Finished(delivery=delivery, scores=encode_scores(records) if records else None)
+
+
+def _count(records: Sequence[ScoreRecord], refused: Counter[Refusal]) -> None:
+    if records:
+        metrics.BATCH_CROPS.observe(len(records))
+        metrics.CLASSIFIED.inc(len(records))
+    for record in records:
+        metrics.LATENCY.observe((record.classified_utc_us - record.captured_utc_us) / 1e6)
+    for reason, count in refused.items():
+        metrics.REFUSED.labels(reason.value).inc(count)

@@ -1,0 +1,153 @@
+"""The ingest worker: signalling and WebRTC for live sessions; passes ciphertext on, opens none."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import socket
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import structlog
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from redis.asyncio import Redis
+
+from cloud.adapters.aiortc_peer import AiortcPeerEngine
+from cloud.adapters.redis_connection import connect, ping
+from cloud.adapters.redis_sessions import RedisAckFeed, RedisRevocations, RedisSetupStore
+from cloud.adapters.redis_streams import RedisCropStream, RedisResultStream
+from cloud.adapters.signalling_server import serve_signalling
+from cloud.config import Bind, Settings
+from cloud.errors import StreamError
+from cloud.observability import OK, Readiness, serve_ops
+from cloud.platform_keys import load_signing_public_key
+from cloud.ports.peers import PeerEngine
+from cloud.ports.streams import AckFeed, CropSink, EventSink, Revocations, SetupStore
+from cloud.workers.ingest_sessions import IngestSessions
+from cloud.workers.ingest_writers import IngestWriters
+from cloud.workers.running import run_until
+
+log = structlog.get_logger()
+
+CONNECTIONS_SPARE = 32
+"""Websockets beyond the session cap: agents that come back, or are told that there is no room."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IngestParts:
+    """What an ingest process is made of."""
+
+    engine: PeerEngine
+    crops: CropSink
+    events: EventSink
+    setups: SetupStore
+    revocations: Revocations
+    acks: AckFeed
+    platform_key: Ed25519PublicKey
+
+
+async def run(settings: Settings, *, stop: asyncio.Event) -> None:
+    """Serve sessions until told to stop.
+
+    Raises:
+        ConfigError: a key is missing or an address is taken.
+    """
+    redis = connect(settings.redis_url)
+    parts = IngestParts(
+        engine=AiortcPeerEngine(),
+        crops=RedisCropStream(redis, utc_ms=lambda: time.time_ns() // 1_000_000),
+        events=RedisResultStream(redis),
+        setups=RedisSetupStore(redis),
+        revocations=RedisRevocations(redis),
+        acks=RedisAckFeed(redis),
+        platform_key=load_signing_public_key(settings.state_dir),
+    )
+    try:
+        async with serve_ops(settings.metrics_bind, readiness=_readiness(redis)):
+            await serve(
+                parts,
+                bind=settings.ingest_bind,
+                shards=settings.shards,
+                max_sessions=settings.max_sessions,
+                stop=stop,
+            )
+    finally:
+        await redis.aclose()
+
+
+async def serve(
+    parts: IngestParts,
+    *,
+    bind: Bind,
+    shards: int,
+    max_sessions: int,
+    stop: asyncio.Event,
+    on_listening: Callable[[int], None] | None = None,
+) -> None:
+    """Serve sessions until told to stop.
+
+    Args:
+        parts: adapters.
+        bind: where signalling listens.
+        shards: number of shards.
+        max_sessions: cap on live sessions.
+        stop: ends it, in order.
+        on_listening: told the port once signalling listens.
+
+    Raises:
+        ConfigError: the address cannot be bound.
+    """
+    writers = IngestWriters(parts.crops, parts.events, shards=shards)
+    sessions = IngestSessions(
+        engine=parts.engine,
+        setups=parts.setups,
+        revocations=parts.revocations,
+        writers=writers,
+        platform_key=parts.platform_key,
+        owner=f"{socket.gethostname()}-{secrets.token_hex(4)}",
+        max_sessions=max_sessions,
+    )
+    writers.on_recovered = sessions.refresh_setups
+    listening = serve_signalling(
+        bind.host, bind.port, sessions.handle, max_connections=max_sessions + CONNECTIONS_SPARE
+    )
+    try:
+        async with listening as port:
+            log.info("ingest is ready", port=port)
+            if on_listening is not None:
+                on_listening(port)
+            await run_until(
+                stop,
+                writers.write_crops(),
+                writers.write_events(),
+                sessions.sweep(),
+                _watch_revocations(sessions, parts.revocations),
+                _forward_acks(sessions, parts.acks),
+            )
+            await sessions.close()
+    finally:
+        await writers.flush()
+
+
+async def _watch_revocations(sessions: IngestSessions, revocations: Revocations) -> None:
+    async for session in revocations.revocations():
+        if session is not None:
+            sessions.revoke_soon(session)
+            continue
+        try:
+            await sessions.recheck_revocations()
+        except StreamError as error:
+            log.warning("revocations were not looked up", reason=str(error))
+
+
+async def _forward_acks(sessions: IngestSessions, feed: AckFeed) -> None:
+    async for ack in feed.acks():
+        sessions.forward_ack(ack)
+
+
+def _readiness(redis: Redis) -> Readiness:
+    async def readiness() -> Mapping[str, str]:
+        return {"redis": await ping(redis) or OK}
+
+    return readiness

@@ -1,0 +1,374 @@
+"""The live sessions of one ingest process: admitted at signalling, fed by peers, ended by either side."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import secrets
+import time
+from collections.abc import Coroutine
+from typing import Any
+from uuid import UUID
+
+import structlog
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from cloud.errors import AdmissionError, StreamError
+from cloud.ingest.session import EventKind, IngestSession, SessionEnd
+from cloud.ports.peers import Peer, PeerEngine
+from cloud.ports.signalling import SignallingConnection
+from cloud.ports.streams import DurableAck, Revocations, SetupStore
+from cloud.signaling.admission import Admitted, SessionState, check_offer, check_state, fenced
+from cloud.workers import ingest_metrics as metrics
+from cloud.workers.ingest_writers import IngestWriters
+from privacy.errors import MessageError
+from privacy.ids import SessionId
+from privacy.wire.codec import decode_signalling, encode_message
+from privacy.wire.messages import Ack, Answer, Offer, Refused, Revoked
+from privacy.wire.receiver import RefusalReason
+
+log = structlog.get_logger()
+
+OFFER_TIMEOUT_S = 10.0
+LOST_AFTER_S = 10.0
+TAKE_OVER_S = 10.0
+"""A later epoch's peer that has sent nothing by then no longer keeps the earlier one alive."""
+
+SWEEP_S = 1.0
+REFRESH_S = 5.0
+SETUP_GRACE_MS = 60_000
+REVOKED_FLUSH_S = 0.2
+"""Time for the last message to leave before the peer closes; a revocation acts within a second."""
+
+REVOKED_REASON = "consent was withdrawn"
+
+
+def utc_us() -> int:
+    """Read this machine's UTC clock, in microseconds."""
+    return time.time_ns() // 1_000
+
+
+class LiveSession:
+    """One epoch's peer and what it feeds; implements `PeerSink`."""
+
+    def __init__(
+        self, admitted: Admitted, sessions: IngestSessions, connection: SignallingConnection
+    ) -> None:
+        self.admitted = admitted
+        self.core = IngestSession(admitted.session, admitted.tenant, epoch=admitted.epoch)
+        self.connection = connection
+        self.peer: Peer | None = None
+        self.predecessor: LiveSession | None = None
+        self.heard_s = time.monotonic()
+        self.began_s = self.heard_s
+        self.is_over = False
+        self.name = secrets.token_hex(4)
+        self._sessions = sessions
+
+    def on_datagram(self, datagram: bytes) -> None:
+        """Check a datagram; a sealed crop that passes goes to the stream."""
+        if self.is_over:
+            return
+        self._hear()
+        found = self.core.receive_datagram(datagram, now_utc_us=utc_us())
+        if isinstance(found, RefusalReason):
+            metrics.REFUSED.labels(found.value).inc()
+            return
+        metrics.DATAGRAMS.labels("late" if found.late else "live").inc()
+        self._sessions.writers.put_crop(self.admitted.session, found)
+
+    def on_control(self, message: bytes) -> None:
+        """Act on a control message."""
+        if self.is_over:
+            return
+        self._hear()
+        effect = self.core.receive_control(message, now_utc_us=utc_us())
+        if effect.refused is not None:
+            metrics.REFUSED.labels(effect.refused).inc()
+        if effect.reply is not None and self.peer is not None:
+            self.peer.send_control(effect.reply)
+        if effect.event is not None:
+            self._sessions.writers.put_event(effect.event)
+        if effect.end is not None:
+            self._sessions.ended(self, effect.end)
+
+    def on_closed(self) -> None:
+        """The peer is gone."""
+        self._sessions.gone(self)
+
+    def _hear(self) -> None:
+        self.heard_s = time.monotonic()
+        event = self.core.connect(now_utc_us=utc_us())
+        if event is not None:
+            self._sessions.writers.put_event(event)
+        if self.predecessor is not None:
+            self._sessions.retire(self.predecessor)
+            self.predecessor = None
+
+
+class IngestSessions:
+    """Admits, finds and ends live sessions.
+
+    Args:
+        engine: makes answering peers.
+        setups: setups and fences.
+        revocations: whom to refuse.
+        writers: where crops and events go.
+        platform_key: verifies tickets and receipts.
+        owner: this process's name in fences.
+        max_sessions: how many sessions may live here at once.
+    """
+
+    def __init__(
+        self,
+        *,
+        engine: PeerEngine,
+        setups: SetupStore,
+        revocations: Revocations,
+        writers: IngestWriters,
+        platform_key: Ed25519PublicKey,
+        owner: str,
+        max_sessions: int,
+    ) -> None:
+        self.writers = writers
+        self._engine = engine
+        self._setups = setups
+        self._revocations = revocations
+        self._platform_key = platform_key
+        self._owner = owner
+        self._max_sessions = max_sessions
+        self._live: dict[SessionId, LiveSession] = {}
+        self._admitting = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def __len__(self) -> int:
+        return len(self._live)
+
+    async def handle(self, connection: SignallingConnection) -> None:
+        """Serve one agent's websocket until it closes; an agent may offer again, for a later epoch."""
+        serves = False
+        while True:
+            try:
+                async with asyncio.timeout(None if serves else OFFER_TIMEOUT_S):
+                    message = await connection.receive()
+            except TimeoutError:
+                break
+            if message is None:
+                return
+            try:
+                sdp = await self._admit(_read_offer(message), connection)
+            except AdmissionError as refusal:
+                metrics.ADMISSIONS.labels(str(refusal.code)).inc()
+                await connection.send(
+                    encode_message(
+                        Refused(
+                            code=refusal.code, reason=refusal.reason, retry_after_ms=refusal.retry_after_ms
+                        )
+                    )
+                )
+                if not serves:
+                    break
+            else:
+                serves = True
+                metrics.ADMISSIONS.labels("200").inc()
+                await connection.send(encode_message(Answer(sdp=sdp)))
+        await connection.close()
+
+    async def _admit(self, offer: Offer, connection: SignallingConnection) -> str:
+        admitted = check_offer(offer, platform_key=self._platform_key, now_utc_us=utc_us())
+        self._admitting += 1
+        try:
+            await self._check_state(admitted)
+            live = LiveSession(admitted, self, connection)
+            live.peer = await self._engine.answer(offer.sdp, live)
+            try:
+                await self._fence(live)
+            except BaseException:
+                await live.peer.close()
+                raise
+        except StreamError:
+            raise AdmissionError(503, "the platform is not ready", retry_after_ms=_retry_ms()) from None
+        finally:
+            self._admitting -= 1
+        self._install(live)
+        return live.peer.answer_sdp
+
+    async def _check_state(self, admitted: Admitted) -> None:
+        state = SessionState(
+            revoked=await self._revocations.is_revoked(admitted.session),
+            fenced_epoch=await self._setups.fenced_epoch(admitted.session),
+            served_here=admitted.session in self._live,
+            live_sessions=len(self._live) + self._admitting - 1,
+            max_sessions=self._max_sessions,
+        )
+        check_state(admitted, state, jitter=random.random())
+
+    async def _fence(self, live: LiveSession) -> None:
+        admitted = live.admitted
+        if not await self._claim(live):
+            raise fenced(admitted.epoch)
+        # a revocation may have come while the peer was made
+        if await self._revocations.is_revoked(admitted.session):
+            raise AdmissionError(410, REVOKED_REASON)
+
+    async def _claim(self, live: LiveSession) -> bool:
+        ttl_ms = (live.admitted.until_utc_us - utc_us()) // 1_000 + SETUP_GRACE_MS
+        if ttl_ms <= 0:
+            return False
+        return await self._setups.claim(
+            live.admitted.setup, owner=f"{self._owner}/{live.name}", ttl_ms=ttl_ms
+        )
+
+    def _install(self, live: LiveSession) -> None:
+        previous = self._live.get(live.admitted.session)
+        self._live[live.admitted.session] = live
+        metrics.SESSIONS.set(len(self._live))
+        log.info("session admitted", session=str(live.admitted.session), epoch=live.admitted.epoch)
+        if previous is None:
+            return
+        if previous.admitted.receipt_sha256 == live.admitted.receipt_sha256:
+            live.predecessor = previous
+        else:
+            # consent changed: not one more crop under the earlier receipt
+            self.retire(previous)
+
+    def retire(self, live: LiveSession) -> None:
+        """Close a peer whose session goes on elsewhere."""
+        live.is_over = True
+        self._close(live)
+
+    def gone(self, live: LiveSession) -> None:
+        """Handle a peer that failed or was closed by the agent."""
+        if self._live.get(live.admitted.session) is not live:
+            self.retire(live)
+            return
+        if not live.core.is_ended:
+            self.writers.put_event(live.core.event(EventKind.LOST, now_utc_us=utc_us()))
+            metrics.SESSION_ENDS.labels("lost").inc()
+        self._remove(live)
+
+    def ended(self, live: LiveSession, end: SessionEnd) -> None:
+        """Handle an agent that said goodbye or withdrew; the peer may still fetch its last acks."""
+        metrics.SESSION_ENDS.labels(end.value).inc()
+        log.info("session ended", session=str(live.admitted.session), end=end.value)
+        if end is SessionEnd.WITHDRAWN:
+            self._spawn(self._make_revoked(live))
+        elif end is SessionEnd.BROKEN:
+            self.writers.put_event(live.core.event(EventKind.LOST, now_utc_us=utc_us()))
+            self._remove(live)
+
+    async def _make_revoked(self, live: LiveSession) -> None:
+        self._remove(live)
+        try:
+            await self._revocations.revoke(live.admitted.session)
+        except StreamError as error:
+            # the agent's API call revokes as well; here the peer is closed already
+            log.warning("revocation was not published", reason=str(error))
+
+    def forward_ack(self, ack: DurableAck) -> None:
+        """Tell the agent what is committed, if its session lives here."""
+        live = self._live.get(_session_id(ack.session))
+        if live is not None and live.peer is not None:
+            message = Ack(bucket=ack.bucket, mask=ack.mask, committed_utc_us=ack.committed_utc_us)
+            if live.peer.send_control(encode_message(message)):
+                metrics.ACKS.inc()
+
+    def revoke_soon(self, session: SessionId) -> None:
+        """Begin to end a session whose consent was withdrawn; from now on nothing of it is accepted."""
+        live = self._live.get(session)
+        if live is not None:
+            self._spawn(self.revoke(session))
+
+    async def revoke(self, session: SessionId) -> None:
+        """End a session whose consent was withdrawn: tell the agent, then close."""
+        live = self._live.get(session)
+        if live is None:
+            return
+        if not live.core.is_ended:
+            self.writers.put_event(live.core.event(EventKind.WITHDRAWN, now_utc_us=utc_us()))
+            metrics.SESSION_ENDS.labels("revoked").inc()
+        live.core.stop()
+        message = encode_message(Revoked(reason=REVOKED_REASON))
+        if live.peer is not None:
+            live.peer.send_control(message)
+        await live.connection.send(message)
+        await asyncio.sleep(REVOKED_FLUSH_S)
+        self._remove(live)
+
+    async def recheck_revocations(self) -> None:
+        """Look every live session up: revocations may have been missed while Redis was away."""
+        for session in list(self._live):
+            if await self._revocations.is_revoked(session):
+                await self.revoke(session)
+
+    async def refresh_setups(self) -> None:
+        """Store every live setup again; a session that was fenced by another process is let go."""
+        for live in list(self._live.values()):
+            if not live.core.is_ended and not await self._claim(live):
+                log.info("session went elsewhere", session=str(live.admitted.session))
+                self._remove(live)
+
+    async def sweep(self) -> None:
+        """End what has been silent for too long, until cancelled; refresh setups now and then."""
+        refreshed_s = time.monotonic()
+        while True:
+            await asyncio.sleep(SWEEP_S)
+            now_s = time.monotonic()
+            for live in list(self._live.values()):
+                self._sweep_one(live, now_s)
+            if now_s - refreshed_s >= REFRESH_S:
+                refreshed_s = now_s
+                try:
+                    await self.refresh_setups()
+                except StreamError as error:
+                    log.debug("setups were not refreshed", reason=str(error))
+
+    def _sweep_one(self, live: LiveSession, now_s: float) -> None:
+        if live.predecessor is not None and now_s - live.began_s > TAKE_OVER_S:
+            self.retire(live.predecessor)
+            live.predecessor = None
+        if now_s - live.heard_s > LOST_AFTER_S:
+            log.info("session is silent", session=str(live.admitted.session))
+            self.gone(live)
+
+    async def close(self) -> None:
+        """Report every live session as lost and close all peers; agents come back with a later epoch."""
+        for live in list(self._live.values()):
+            self.gone(live)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _remove(self, live: LiveSession) -> None:
+        if self._live.get(live.admitted.session) is live:
+            del self._live[live.admitted.session]
+        metrics.SESSIONS.set(len(self._live))
+        if live.predecessor is not None:
+            self.retire(live.predecessor)
+            live.predecessor = None
+        self.retire(live)
+
+    def _close(self, live: LiveSession) -> None:
+        if live.peer is not None:
+            self._spawn(live.peer.close())
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _read_offer(message: bytes) -> Offer:
+    try:
+        offer = decode_signalling(message)
+    except MessageError:
+        raise AdmissionError(422, "the message is malformed") from None
+    if not isinstance(offer, Offer):
+        raise AdmissionError(422, "an offer was expected")
+    return offer
+
+
+def _session_id(text: str) -> SessionId:
+    return SessionId(UUID(text))
+
+
+def _retry_ms() -> int:
+    return 1_000 + int(random.random() * 4_000)
