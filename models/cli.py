@@ -336,7 +336,8 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     from models.expression.evaluate import evaluate, load_test_sets
     from models.expression.latency import limit_tensorflow, time_variants
 
-    limit_tensorflow(arguments.threads)
+    if not arguments.no_latency:
+        limit_tensorflow(arguments.threads)
 
     artifact = load_expression(arguments.artifact)
     manifest, side = artifact.manifest, artifact.input_side_px

@@ -11,6 +11,7 @@ from models.errors import DatasetError
 from models.expression.datasets import (
     PackedFaces,
     Picture,
+    digest_files,
     pack_pictures,
     read_ferplus,
     read_labelled_csv,
@@ -49,6 +50,19 @@ def read_learnable(data: Path) -> Iterator[Picture]:
     return chain.from_iterable(streams)
 
 
+def known_test_digests(data: Path) -> frozenset[str]:
+    """Return the digests of all test files of the known archives in a data folder.
+
+    Raises:
+        DatasetError: an archive is malformed.
+    """
+    digests = [
+        digest_files(data / RAFDB_ARCHIVE, {"test"}),
+        digest_files(data / FERPLUS_ARCHIVE, {"PrivateTest"}),
+    ]
+    return frozenset().union(*digests, digest_files(data / MUXSPACE_ARCHIVE, None))
+
+
 def load_training(
     data: Path, *, side_px: int, validation_share: float, progress: Progress = iter
 ) -> tuple[PackedFaces, PackedFaces]:
@@ -71,8 +85,9 @@ def load_training(
             if picture.digest not in seen:
                 seen.add(picture.digest)
                 chosen.append(picture)
-    training = pack_pictures(guard_training(parts[Part.TRAIN]), side_px=side_px)
+    forbidden = known_test_digests(data)
+    training = pack_pictures(guard_training(parts[Part.TRAIN], forbidden=forbidden), side_px=side_px)
     # Validation is scored as the tests are: by the hard label, where there is one.
     scored = (replace(p, target=one_hot(p.label)) for p in parts[Part.VALIDATION] if p.label != OUT_OF_SCOPE)
-    validation = pack_pictures(guard_training(scored), side_px=side_px)
+    validation = pack_pictures(guard_training(scored, forbidden=forbidden), side_px=side_px)
     return training, validation

@@ -10,7 +10,7 @@ import csv
 import hashlib
 import io
 import zipfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Set
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -127,6 +127,19 @@ def read_muxspace(archive: Path) -> Iterator[Picture]:
     with _open_archive(archive) as opened:
         for row in _rows(opened, archive):
             yield _labelled(opened.read(row["file"]), row, source="muxspace", split="test")
+
+
+def digest_files(archive: Path, splits: Set[str] | None) -> frozenset[str]:
+    """Return the SHA-256 of each file of the given splits (None: of all); nothing for an absent archive.
+
+    Raises:
+        DatasetError: the archive or its table is malformed.
+    """
+    if not archive.exists():
+        return frozenset()
+    with _open_archive(archive) as opened:
+        wanted = [r["file"] for r in _rows(opened, archive) if splits is None or r["split"] in splits]
+        return frozenset(hashlib.sha256(opened.read(name)).hexdigest() for name in wanted)
 
 
 def read_labelled_folder(folder: Path) -> Iterator[Picture]:

@@ -24,7 +24,6 @@ from models.expression.sampling import AugmentedBatches, sampling_weights
 from models.expression.scoring import accuracy, macro_recall
 from models.expression.training_config import TrainingConfig
 
-
 SETTLING_STEPS = 200
 
 

@@ -113,7 +113,9 @@ def test_an_opted_out_expression_is_not_in_the_answer(
     assert sum(answer["probabilities"].values()) == pytest.approx(1.0, abs=1e-3)
 
 
-def test_a_file_that_is_no_picture_ends_with_a_clear_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_file_that_is_no_picture_ends_with_a_clear_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "x.jpg").write_bytes(b"no picture")
     assert command("predict", str(tmp_path / "x.jpg")) == 2
     assert "x.jpg is not an 8-bit picture" in capsys.readouterr().err
@@ -130,7 +132,7 @@ def test_the_card_states_terms_figures_and_forbidden_uses(figures: dict[str, obj
 
 @pytest.fixture
 def figures() -> dict[str, object]:
-    share = {label: 0.5 for label in LABELS} | {"disgust": None}
+    share = dict.fromkeys(LABELS, 0.5) | {"disgust": None}
     model = {
         "n": 100,
         "accuracy": 0.812,

@@ -3,7 +3,15 @@ import numpy as np
 import pytest
 
 from models.errors import DatasetError
-from models.expression.augmentation import AugmentationSettings, augment, coarsen, cover, recompress, relight, warp
+from models.expression.augmentation import (
+    AugmentationSettings,
+    augment,
+    coarsen,
+    cover,
+    recompress,
+    relight,
+    warp,
+)
 from models.expression.training_config import DEFAULT_CONFIG, config_from_run, read_config
 
 SETTINGS = AugmentationSettings()

@@ -52,13 +52,21 @@ def ferplus_archive(folder: Path) -> Path:
 
 def rafdb_archive(folder: Path, count: int = 60) -> Path:
     rows = [f"{i}.png,train,{('happy', 'sad')[i % 2]},4" for i in range(count)] + ["t.png,test,angry,6"]
-    files = {f"{i}.png": png(i, side_px=100, colour=True) for i in range(count)} | {"t.png": png(999, colour=True)}
+    files = {f"{i}.png": png(i, side_px=100, colour=True) for i in range(count)} | {
+        "t.png": png(999, colour=True)
+    }
     return archive(folder / "rafdb.zip", "\n".join(["file,split,label,raf_code", *rows]), files)
 
 
 def test_ferplus_pictures_carry_votes_majority_and_original_label(tmp_path: Path) -> None:
     pictures = list(read_ferplus(ferplus_archive(tmp_path)))
-    assert [p.label for p in pictures] == [0, LABELS.index("angry"), OUT_OF_SCOPE, LABELS.index("sad"), OUT_OF_SCOPE]
+    assert [p.label for p in pictures] == [
+        0,
+        LABELS.index("angry"),
+        OUT_OF_SCOPE,
+        LABELS.index("sad"),
+        OUT_OF_SCOPE,
+    ]
     assert pictures[4].original_label == OUT_OF_SCOPE
     assert pictures[0].pixels.shape == (48, 48)
     assert not pictures[2].target.any()
@@ -125,6 +133,14 @@ def test_a_known_test_file_under_another_name_is_refused(tmp_path: Path) -> None
         list(guard_training([picture], forbidden={picture.digest}))
 
 
+def test_a_test_picture_smuggled_in_under_another_name_stops_the_reading(tmp_path: Path) -> None:
+    rafdb_archive(tmp_path)
+    (tmp_path / "innocent.png").write_bytes(png(999, colour=True))
+    (tmp_path / "mine.csv").write_text("file,label,split\ninnocent.png,angry,train\n", "utf-8")
+    with pytest.raises(DatasetError, match=r"innocent\.png"):
+        load_training(tmp_path, side_px=24, validation_share=0.0)
+
+
 def test_any_folder_of_labels_can_be_read_with_and_without_splits(tmp_path: Path) -> None:
     for name in ("happy/1.png", "test/sadness/2.png"):
         path = tmp_path / name
@@ -140,7 +156,11 @@ def test_any_csv_can_be_read_but_not_outside_its_folder(tmp_path: Path) -> None:
     table = tmp_path / "mine.csv"
     table.write_text("file,label,split\na.png,angry,val\n", "utf-8")
     picture = next(read_labelled_csv(table))
-    assert (picture.label, picture.source, part_of(picture, validation_share=0.0)) == (2, "mine", Part.VALIDATION)
+    assert (picture.label, picture.source, part_of(picture, validation_share=0.0)) == (
+        2,
+        "mine",
+        Part.VALIDATION,
+    )
     table.write_text("file,label\n../a.png,angry\n", "utf-8")
     with pytest.raises(DatasetError, match="outside"):
         next(read_labelled_csv(table))

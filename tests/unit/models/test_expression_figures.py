@@ -105,7 +105,9 @@ def test_tied_confidences_stand_or_fall_together() -> None:
 
 def test_an_unreachable_accuracy_keeps_nothing() -> None:
     threshold = choose_threshold(np.linspace(0, 0.99, 100), np.zeros(100, np.bool_), wanted_accuracy=0.98)
-    coverage, kept_accuracy = coverage_and_accuracy(np.full(10, 0.99), np.ones(10, np.bool_), threshold=threshold)
+    coverage, kept_accuracy = coverage_and_accuracy(
+        np.full(10, 0.99), np.ones(10, np.bool_), threshold=threshold
+    )
     assert coverage == 0.0
     assert np.isnan(kept_accuracy)
 

@@ -49,7 +49,9 @@ def test_stored_bytes_are_within_one_of_the_probability(logits: np.ndarray) -> N
 
 
 @given(any_logits, any_mask)
-def test_confidence_sentiment_and_engagement_stay_in_their_ranges(logits: np.ndarray, mask: np.ndarray) -> None:
+def test_confidence_sentiment_and_engagement_stay_in_their_ranges(
+    logits: np.ndarray, mask: np.ndarray
+) -> None:
     scores = score_logits(logits, temperature=1.0, opted_out=mask)
     assert ((scores.confidence >= 0) & (scores.confidence <= 1)).all()
     assert (np.abs(scores.sentiment) <= 1 + 1e-12).all()
@@ -92,7 +94,9 @@ def test_a_smile_is_positive_and_a_frown_negative() -> None:
     np.testing.assert_allclose(score_logits(logits, temperature=1.0).sentiment, [1, -1], atol=1e-6)
 
 
-@pytest.mark.parametrize("logits", [np.zeros((2, 5)), np.zeros(6), np.full((1, 6), np.nan), np.full((1, 6), np.inf)])
+@pytest.mark.parametrize(
+    "logits", [np.zeros((2, 5)), np.zeros(6), np.full((1, 6), np.nan), np.full((1, 6), np.inf)]
+)
 def test_malformed_logits_are_refused(logits: np.ndarray) -> None:
     with pytest.raises(TensorShapeError):
         score_logits(logits, temperature=1.0)

@@ -25,7 +25,13 @@ def test_the_label_order_is_the_contract_of_artifacts_and_records() -> None:
 
 @pytest.mark.parametrize(
     ("name", "label"),
-    [("happy", "happy"), ("Happiness", "happy"), ("surprise", "surprised"), ("sadness", "sad"), ("anger", "angry")],
+    [
+        ("happy", "happy"),
+        ("Happiness", "happy"),
+        ("surprise", "surprised"),
+        ("sadness", "sad"),
+        ("anger", "angry"),
+    ],
 )
 def test_every_vocabulary_maps_onto_the_six(name: str, label: str) -> None:
     assert LABELS[label_index(name)] == label

@@ -1,12 +1,17 @@
+import argparse
+import itertools
 import json
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
+from models.cli import add_models_commands
 from models.errors import DatasetError
 from models.expression.augmentation import AugmentationSettings
 from models.expression.datasets import PackedFaces
+from models.expression.taxonomy import LABELS
 from models.expression.training_config import TrainingConfig, TrainingSettings
 
 keras = pytest.importorskip("keras", reason="needs the train extra")
@@ -16,7 +21,9 @@ pytestmark = [pytest.mark.filterwarnings("default"), pytest.mark.slow]
 
 CONFIG = TrainingConfig(
     network={"input_side_px": 24, "stem_channels": 8, "stages": ((8, 1), (16, 1))},
-    training=TrainingSettings(epochs=4, epoch_pictures=256, batch_size=32, peak_learning_rate=0.05, ema_decay=0.8),
+    training=TrainingSettings(
+        epochs=4, epoch_pictures=256, batch_size=32, peak_learning_rate=0.05, ema_decay=0.8
+    ),
     augmentation=AugmentationSettings(rotation_deg=2, shift=0.02, cover_share=0, coarse_min_px=16),
 )
 
@@ -109,6 +116,67 @@ def test_the_exported_family_agrees_with_itself(run: Path, tmp_path: Path) -> No
     np.testing.assert_allclose(full, trained, atol=1e-3)
     assert (quantised.argmax(axis=1) == full.argmax(axis=1)).mean() > 0.95
     assert 0.2 <= manifest.parameters["temperature"] <= 5
+
+
+TINY_CONFIG = """
+[network]
+input_side_px = 24
+stem_channels = 8
+stages = [[8, 1], [16, 1]]
+[training]
+epochs = 1
+epoch_pictures = 64
+batch_size = 16
+stored_side_px = 32
+validation_share = 0.3
+"""
+
+
+def command(*words: object) -> int:
+    parser = argparse.ArgumentParser(prog="countenance")
+    add_models_commands(parser.add_subparsers(required=True))
+    arguments = parser.parse_args(["models", *map(str, words)])
+    return int(arguments.handler(arguments))
+
+
+def test_the_commands_lead_from_any_labelled_folder_to_a_card(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for split, label, index in itertools.product(("train", "test"), range(6), range(8)):
+        path = tmp_path / "data" / split / LABELS[label] / f"{index}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(path), stripes(label, index + 100 * (split == "test")))
+    config = tmp_path / "tiny.toml"
+    config.write_text(TINY_CONFIG, "utf-8")
+    data, run, artifact = tmp_path / "data", tmp_path / "run", tmp_path / "artifact"
+    figures, card = tmp_path / "figures.json", tmp_path / "card.md"
+    assert command("train", "--data", data, "--config", config, "--out", run) == 0
+    assert command("quantise", "--data", data, "--run", run, "--out", tmp_path / "quantised") == 0
+    assert command("export", "--data", data, "--run", run, "--out", artifact, "--version", "7") == 0
+    assert command("calibrate", "--data", data, "--config", config, "--artifact", artifact) == 0
+    capsys.readouterr()
+    assert (
+        command(
+            "evaluate",
+            "--data",
+            data,
+            "--artifact",
+            artifact,
+            "--out",
+            figures,
+            "--no-latency",
+            "--record",
+            "--json",
+        )
+        == 0
+    )
+    printed = json.loads(capsys.readouterr().out)
+    measured = json.loads(figures.read_text("utf-8"))
+    assert printed == measured["headline"]
+    assert measured["sets"]["folder"]["int8"]["n"] == 48
+    assert command("card", "--artifact", artifact, "--metrics", figures, "--out", card) == 0
+    assert card.read_text("utf-8").startswith("# Expression network 7")
+    assert str(tmp_path) not in (artifact / "manifest.json").read_text("utf-8")
 
 
 def test_sampling_gives_sources_their_share_and_lifts_rare_labels() -> None:
