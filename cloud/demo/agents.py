@@ -31,6 +31,7 @@ class Viewer:
         camera: index of a camera, or a film that stands for one.
         loop: start the film again when it ends.
         duration_s: stop after this long; None plays the film to its end.
+        fps: rate to ask a camera for or to play a film at; None takes its own.
     """
 
     seat: Seat
@@ -38,6 +39,7 @@ class Viewer:
     camera: str
     loop: bool = False
     duration_s: float | None = None
+    fps: int | None = None
 
 
 class Agent:
@@ -141,6 +143,8 @@ async def start_agent(viewer: Viewer) -> Agent:
         command.append("--loop")
     if viewer.duration_s is not None:
         command += ["--duration", f"{viewer.duration_s:g}"]
+    if viewer.fps is not None:
+        command += ["--fps", str(viewer.fps)]
     return Agent(viewer, await _spawn(command, log), log, summary)
 
 

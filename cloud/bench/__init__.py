@@ -1,0 +1,1 @@
+"""Benchmarks: figures with the machine, the versions and the date they were measured on."""

@@ -1,0 +1,73 @@
+"""The command `countenance bench`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+_EXAMPLES = """\
+examples:
+  countenance bench street --viewers 1,2,4,8 --out street.json
+  countenance bench street --viewers 2 --seconds 60 --data DIR --out street.json
+
+DIR holds films of real people under videos/; without it two made-up viewers are performed.
+Measure on a quiet machine: agents and servers share its cores.
+"""
+
+
+def add_bench_commands(subparsers: Any) -> None:
+    """Add `bench` with its benchmarks to the subcommands of `countenance`."""
+    bench = subparsers.add_parser("bench", help="measure", description="Measure, and write figures as JSON.")
+    kinds = bench.add_subparsers(dest="benchmark", metavar="BENCHMARK", required=True)
+    street = kinds.add_parser(
+        "street",
+        help="agents to timeline, everything on this machine, more and more viewers",
+        description="Run N agents and the whole platform on this machine; say up to which N each viewer is held.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    street.add_argument(
+        "--viewers", type=_levels, default=(1, 2, 4, 8), metavar="N,N", help="levels (default: 1,2,4,8)"
+    )
+    street.add_argument(
+        "--seconds",
+        type=_seconds,
+        default=20.0,
+        metavar="S",
+        help="length of a level, 5 to 600 (default: 20)",
+    )
+    street.add_argument("--data", type=Path, metavar="DIR", help="folder with films of real people")
+    street.add_argument("--out", type=Path, required=True, metavar="FILE.json", help="where the figures go")
+    street.set_defaults(handler=_street)
+
+
+def _street(arguments: argparse.Namespace) -> int:
+    from cloud.bench.street import run_street
+    from cloud.bootstrap import run_loop
+
+    async def main() -> None:
+        await run_street(arguments.viewers, seconds=arguments.seconds, data=arguments.data, out=arguments.out)
+
+    run_loop(main)
+    return 0
+
+
+def _levels(text: str) -> tuple[int, ...]:
+    try:
+        levels = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        levels = ()
+    if not levels or min(levels) < 1 or max(levels) > 40:
+        raise argparse.ArgumentTypeError("give numbers of 1 to 40 with commas between, as 1,2,4")
+    return levels
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 5 <= seconds <= 600:
+        raise argparse.ArgumentTypeError("give 5 to 600 seconds")
+    return seconds
