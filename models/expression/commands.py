@@ -1,0 +1,301 @@
+"""What each `countenance models` command does; heavy libraries are loaded by the command that needs them."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from models.errors import ModelsError
+from models.expression.loading import load_expression
+
+if TYPE_CHECKING:
+    from models.expression.datasets import PackedFaces
+    from models.expression.training_config import TrainingConfig
+    from models.manifest import Manifest
+
+
+def train(arguments: argparse.Namespace) -> int:
+    """Train a network into `--out`; returns the exit status, as all commands here do."""
+    _quiet_tensorflow()
+    from models.expression import train as training_run
+    from models.expression.architectures import NetworkSettings, build_network
+
+    config = _config(arguments.config)
+    if arguments.threads:
+        import tensorflow as tf
+
+        tf.config.threading.set_intra_op_parallelism_threads(arguments.threads)
+    training, validation = _load(arguments.data, config)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    facts = training_run.describe_run(
+        config,
+        build_network(NetworkSettings(**config.network)),
+        n_training=len(training),
+        n_validation=len(validation),
+    )
+    facts["command"] = _train_command(arguments)
+    facts["network"] = dict(config.network)
+    (arguments.out / "run.json").write_text(json.dumps(facts, indent=2) + "\n", "utf-8")
+    result = training_run.train(
+        config,
+        training=training,
+        validation=validation,
+        out=arguments.out,
+        limit_s=arguments.minutes * 60 if arguments.minutes else None,
+        resume=arguments.resume,
+    )
+    print(f"averaged network in {result.model_path}; validation: {json.dumps(dict(result.validation))}")
+    return 0
+
+
+def quantise(arguments: argparse.Namespace) -> int:
+    """Write the int8 and float TFLite files of a finished run."""
+    _quiet_tensorflow()
+    from models.expression.export import REPRESENTATIVE_PICTURES, rebuild_float32
+    from models.expression.quantise import representative_inputs, save_bytes, to_float_tflite, to_int8_tflite
+
+    config = _run_config(arguments.run)
+    training, _ = _load(arguments.data, config)
+    model = rebuild_float32(arguments.run / "averaged.keras", config)
+    side = int(model.input_shape[1])
+    inputs = representative_inputs(
+        training, side_px=side, count=REPRESENTATIVE_PICTURES, seed=config.training.seed
+    )
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    with contextlib.redirect_stdout(sys.stderr):
+        int8 = save_bytes(to_int8_tflite(model, inputs), arguments.out / "expression.int8.tflite")
+        float32 = save_bytes(to_float_tflite(model), arguments.out / "expression.float32.tflite")
+    print(f"{int8}: {int8.stat().st_size} bytes\n{float32}: {float32.stat().st_size} bytes")
+    return 0
+
+
+def calibrate(arguments: argparse.Namespace) -> int:
+    """Fit temperature and threshold on validation pictures, and store them in the artifact's manifest."""
+    _quiet_tensorflow()
+    from dataclasses import replace
+
+    from models.expression.engines import litert_predictor
+    from models.expression.export import calibrate_on_validation
+    from models.manifest import write_manifest
+
+    artifact = load_expression(arguments.artifact)
+    _, validation = _load(arguments.data, _config(arguments.config))
+    side = artifact.input_side_px
+    parameters, metrics = calibrate_on_validation(
+        validation,
+        int8=litert_predictor(artifact.manifest.read("int8"), side_px=side),
+        float32=litert_predictor(artifact.manifest.read("float32"), side_px=side),
+    )
+    write_manifest(
+        replace(
+            artifact.manifest,
+            parameters={**artifact.manifest.parameters, **parameters},
+            metrics={**artifact.manifest.metrics, "validation": metrics},
+        )
+    )
+    print(json.dumps({**parameters, **metrics}, indent=2))
+    return 0
+
+
+def export(arguments: argparse.Namespace) -> int:
+    """Quantise, calibrate and write a whole artifact."""
+    _quiet_tensorflow()
+    from datetime import UTC, datetime
+
+    from models.expression.export import (
+        ExportRequest,
+        export_artifact,
+        read_run,
+        rebuild_float32,
+        write_notice,
+    )
+
+    config = _run_config(arguments.run)
+    training, validation = _load(arguments.data, config)
+    model = rebuild_float32(arguments.run / "averaged.keras", config)
+    trained_by = str(read_run(arguments.run).get("command", "countenance models train"))
+    request = ExportRequest(
+        version=arguments.version,
+        command=f"{trained_by} && countenance models export --data DIR --run RUN --version {arguments.version}",
+        created=datetime.now(UTC),
+        sources=tuple(
+            {"name": s, "pictures": str(training.sources.count(s))} for s in sorted(set(training.sources))
+        ),
+    )
+    with contextlib.redirect_stdout(sys.stderr):
+        manifest = export_artifact(
+            model, training=training, validation=validation, out=arguments.out, request=request, config=config
+        )
+    write_notice(arguments.out)
+    print(
+        json.dumps(
+            {"parameters": manifest.parameters, "validation": manifest.metrics["validation"]}, indent=2
+        )
+    )
+    return 0
+
+
+def evaluate(arguments: argparse.Namespace) -> int:
+    """Measure an artifact on every test set found, and write the figures."""
+    _quiet_tensorflow()
+    from models.expression import evaluate as evaluation
+    from models.expression.engines import litert_predictor, mini_xception_predictor
+    from models.expression.latency import limit_tensorflow, time_variants
+
+    if not arguments.no_latency:
+        limit_tensorflow(arguments.threads)
+
+    artifact = load_expression(arguments.artifact)
+    manifest, side = artifact.manifest, artifact.input_side_px
+    weights = sorted(arguments.data.glob("weights/oarriaga/*mini_XCEPTION*.hdf5"))
+    body = evaluation.evaluate(
+        evaluation.load_test_sets(arguments.data, _progress("reading")),
+        int8=litert_predictor(manifest.read("int8"), side_px=side, threads=arguments.threads),
+        float32=litert_predictor(manifest.read("float32"), side_px=side, threads=arguments.threads),
+        peers={"mini_xception": mini_xception_predictor(weights[0])} if weights else {},
+        temperature=artifact.temperature,
+        threshold=artifact.confident_above,
+        digest=manifest.variant("int8").sha256,
+    )
+    body |= _circumstances(manifest)
+    if not arguments.no_latency:
+        body["latency"] = time_variants(manifest, threads=arguments.threads)
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    arguments.out.write_text(json.dumps(body, indent=2) + "\n", "utf-8")
+    if arguments.record:
+        from models.expression.export import with_metrics
+
+        with_metrics(manifest, "test", body["headline"])
+    print(json.dumps(body["headline"], indent=None if arguments.json else 2))
+    return 0
+
+
+def card(arguments: argparse.Namespace) -> int:
+    """Render the model card of an artifact from measured figures."""
+    from models.cards.render import render_card
+    from models.manifest import load_manifest
+
+    figures = json.loads(arguments.metrics.read_text("utf-8"))
+    arguments.out.write_text(render_card(load_manifest(arguments.artifact), figures), "utf-8")
+    print(f"wrote {arguments.out}")
+    return 0
+
+
+def predict(arguments: argparse.Namespace) -> int:
+    """Read the expression in pictures that are face crops."""
+    from models.expression.datasets import decode_picture
+    from models.expression.engines import litert_predictor
+    from models.expression.inference import opt_out_mask, score_logits
+    from models.expression.taxonomy import LABELS
+
+    artifact = load_expression(arguments.artifact)
+    predictor = litert_predictor(artifact.manifest.read(arguments.variant), side_px=artifact.input_side_px)
+    crops = [decode_picture(_read(path), path.name) for path in arguments.images]
+    mask = opt_out_mask(arguments.opt_out)
+    scores = score_logits(predictor(crops), temperature=artifact.temperature, opted_out=mask)
+    for index, path in enumerate(arguments.images):
+        shares = {
+            label: round(float(scores.probabilities[index, i]), 4)
+            for i, label in enumerate(LABELS)
+            if not mask[i]
+        }
+        best = max(shares, key=lambda label: shares[label]) if shares else None
+        answer = {
+            "image": str(path),
+            "expression": best,
+            "confidence": round(float(scores.confidence[index]), 4),
+            "confident": bool(scores.confidence[index] >= artifact.confident_above),
+            "sentiment": round(float(scores.sentiment[index]), 4),
+            "probabilities": shares,
+        }
+        if arguments.json:
+            print(json.dumps(answer))
+        else:
+            ranked = ", ".join(f"{k} {v:.2f}" for k, v in sorted(shares.items(), key=lambda item: -item[1]))
+            print(f"{path}: {best} ({ranked})")
+    return 0
+
+
+def _train_command(arguments: argparse.Namespace) -> str:
+    words = ["countenance models train --data DIR --out RUN"]
+    if arguments.config:
+        words.append(f"--config {arguments.config.name}")
+    if arguments.minutes:
+        words.append(f"--minutes {arguments.minutes:g}")
+    earlier = ""
+    if arguments.resume:
+        from models.expression.export import read_run
+
+        words.append("--resume")
+        earlier = str(read_run(arguments.out).get("command", ""))
+    return " && ".join(part for part in (earlier, " ".join(words)) if part)
+
+
+def _config(path: Path | None) -> TrainingConfig:
+    from models.expression.training_config import DEFAULT_CONFIG, read_config
+
+    return read_config(path or DEFAULT_CONFIG)
+
+
+def _run_config(run: Path) -> TrainingConfig:
+    from models.expression.training_config import config_from_run
+
+    return config_from_run(run)
+
+
+def _load(data: Path, config: TrainingConfig) -> tuple[PackedFaces, PackedFaces]:
+    from models.expression.corpus import load_training
+
+    return load_training(
+        data,
+        side_px=config.training.stored_side_px,
+        validation_share=config.training.validation_share,
+        progress=_progress("reading"),
+    )
+
+
+def _circumstances(manifest: Manifest) -> dict[str, Any]:
+    import platform
+    from datetime import UTC, datetime
+    from importlib.metadata import version
+
+    from models.expression.latency import cpu_flags
+
+    packages = ("numpy", "opencv-python-headless", "tensorflow-cpu", "tensorflow", "keras", "ai-edge-litert")
+    versions = {}
+    for name in packages:
+        with contextlib.suppress(ModuleNotFoundError):
+            versions[name] = version(name)
+    return {
+        "artifact": {"version": manifest.version, "temperature": manifest.parameters["temperature"]},
+        "measured": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "machine": {"architecture": platform.machine(), "cores": os.cpu_count(), "cpu_flags": cpu_flags()},
+        "versions": {"python": platform.python_version(), **versions},
+    }
+
+
+def _progress(what: str) -> Any:
+    from tqdm import tqdm
+
+    def wrap(items: Iterable[Any]) -> Iterable[Any]:
+        bar: Iterable[Any] = tqdm(items, desc=what, unit=" pictures", disable=not sys.stderr.isatty())
+        return bar
+
+    return wrap
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ModelsError(f"cannot read {path}: {error.strerror}") from error
+
+
+def _quiet_tensorflow() -> None:
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
