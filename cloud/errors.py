@@ -9,7 +9,8 @@ CloudError
 ├── LeaseLostError      another worker holds this shard now; the transaction was rolled back
 ├── DemoError           the demonstration or a benchmark cannot go on
 ├── NotFoundError       no such row for this tenant
-└── ConflictError       the row's state does not allow this change
+├── ConflictError       the row's state does not allow this change
+└── CustodyError        a data key does not unwrap, or what it sealed does not open
 """
 
 
@@ -63,3 +64,7 @@ class DemoError(CloudError):
 
 class ConflictError(CloudError):
     """The row's state does not allow this change."""
+
+
+class CustodyError(CloudError):
+    """A data key does not unwrap, or what it sealed does not open."""

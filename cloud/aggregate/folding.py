@@ -8,10 +8,11 @@ from datetime import datetime
 
 from cloud.aggregate.changes import read_change
 from cloud.aggregate.packs import build_packs
-from cloud.aggregate.slots import Records, read_scores
+from cloud.aggregate.slots import read_scores
 from cloud.entries import decode_event
 from cloud.errors import EntryError
 from cloud.ports.changes import SessionChange
+from cloud.ports.frames import Records
 from cloud.ports.storage import Pack, TenantBatch
 from cloud.ports.streams import Delivery, DurableAck, EntryKind
 from privacy.ids import SessionId, TenantId

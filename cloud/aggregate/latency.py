@@ -7,7 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from cloud.aggregate.slots import CLASSIFIED_DELAY_UNIT_US, Records
+from cloud.aggregate.slots import CLASSIFIED_DELAY_UNIT_US
+from cloud.ports.frames import Records
 from cloud.ports.storage import Pack
 from privacy.ids import SessionId, TenantId
 

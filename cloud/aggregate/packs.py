@@ -10,14 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cloud.aggregate.slots import (
-    FRAME_DTYPE,
     PACK_BYTES,
     SCORE_DTYPE,
     SLOT_BYTES,
     SLOT_DTYPE,
-    Records,
     to_slots,
 )
+from cloud.ports.frames import FRAME_DTYPE, Records
 from cloud.ports.storage import Pack, PackKey
 from privacy.ids import SessionId, TenantId
 from privacy.wire.limits import FRAMES_PER_PACK

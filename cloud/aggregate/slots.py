@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
 from cloud.errors import EntryError
+from cloud.ports.frames import Records
 from privacy.wire.limits import FRAMES_PER_PACK
 
 SLOT_DTYPE = np.dtype(
@@ -46,24 +44,6 @@ SCORE_DTYPE = np.dtype(
     ]
 )
 """A score record as `cloud.entries` lays it out, so that a batch is read without a loop."""
-
-FRAME_DTYPE = np.dtype(
-    [
-        ("face", "u1"),
-        ("segment", "<i4"),
-        ("frame", "<i8"),
-        ("media_time_ms", "<i4"),
-        ("classified_delay", "<u2"),
-        ("probabilities", "u1", (6,)),
-        ("confidence", "u1"),
-        ("attention", "u1"),
-        ("flags", "u1"),
-    ]
-)
-"""One frame of a timeline as readers get it, and as it is sealed."""
-
-Records = NDArray[Any]
-"""A one-dimensional structured array; which dtype, the name says."""
 
 _COUNT_BYTES = 2
 _PROBABILITY_SUM = 255

@@ -110,3 +110,20 @@ class LeaseStore(Protocol):
     async def release(self, holder: str, leases: Collection[Lease]) -> None:
         """Give leases back; those that are lost already are passed over."""
         ...
+
+
+class KeyCustody(Protocol):
+    """Keeps the sessions' data keys unreadable in the store."""
+
+    def new_key(self, tenant: TenantId, session: SessionId) -> tuple[bytes, bytes]:
+        """Make a session's data key; returns it, 32 bytes, and its wrapped form for the store."""
+        ...
+
+    def open_key(self, tenant: TenantId, session: SessionId, *, wrapped: bytes, kek_id: str) -> bytes:
+        """Unwrap a session's data key; raises `CustodyError` where it does not unwrap."""
+        ...
+
+    @property
+    def kek_id(self) -> str:
+        """Name the key-encryption key that `new_key` wraps under."""
+        ...

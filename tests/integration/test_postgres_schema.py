@@ -48,7 +48,12 @@ def test_platform_holds_no_column_of_a_tenant_beside_its_id(database: Database) 
             "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = 'platform'"
         ).fetchall()
 
-    assert {table for table, _ in columns} == {"schema_migration", "shard_lease", "tenant_directory"}
+    assert {table for table, _ in columns} == {
+        "aggregate_worker",
+        "schema_migration",
+        "shard_lease",
+        "tenant_directory",
+    }
     assert {column for table, column in columns if table == "tenant_directory"} == {"tenant_id", "created_at"}
 
 

@@ -19,6 +19,7 @@ from cloud.adapters.postgres.queries import load_queries
 from cloud.adapters.postgres.rows import fetch_records
 from cloud.errors import ConflictError, NotFoundError
 from cloud.ports.records import ConsentEventRecord, ErasureJob, SessionState
+from privacy.audit import AuditValue
 from privacy.ids import SessionId, TenantId
 
 _CONSENTING = frozenset({SessionState.CREATED, SessionState.CONSENTED, SessionState.LIVE})
@@ -180,13 +181,23 @@ class Consents:
             actor: who did it: `key:<id>`, `viewer`, `lifecycle`, ...; no name, no address.
             action: what, as `study.launched`.
             subject: id of what it was done to.
-            detail: plain facts; no personal data.
+            detail: plain facts (texts, whole numbers, lists of them); no personal data.
             now: when.
         """
         async with tenant_transaction(self._pool, tenant) as connection:
             return await append_entry(
-                connection, tenant, actor=actor, action=action, subject=subject, detail=detail, now=now
+                connection, tenant, actor=actor, action=action, subject=subject, detail=_flat(detail), now=now
             )
+
+
+def _flat(detail: Mapping[str, Any]) -> dict[str, AuditValue]:
+    """Write lists as one line: an audit entry's facts are flat."""
+    return {
+        name: value
+        if value is None or isinstance(value, str | int)
+        else ",".join(str(item) for item in value)
+        for name, value in detail.items()
+    }
 
 
 async def withdraw_within(
@@ -256,6 +267,7 @@ async def _add_event(
     values: dict[str, Any] = {
         "id": uuid4(),
         "kind": kind,
+        "receipt_jws": None,
         "receipt_sha256": row[0] if row else None,
         "notice_sha256": notice_sha256,
         "purposes": [],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
@@ -23,11 +23,17 @@ _LEASE_LOST = "CN001"
 _Q = load_queries("results")
 
 
+def utc_now() -> datetime:
+    """Read the clock."""
+    return datetime.now(UTC)
+
+
 class PostgresResultStore:
     """Keeps packs and what is reported about sessions."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, *, clock: Callable[[], datetime] = utc_now) -> None:
         self._pool = pool
+        self._clock = clock
 
     async def commit(self, batch: TenantBatch, *, holder: str, leases: Collection[Lease]) -> Committed:
         """Write a tenant's batch in one transaction; writing it again changes nothing.
@@ -40,7 +46,7 @@ class PostgresResultStore:
             LeaseLostError: `holder` no longer holds one of the leases; nothing was written.
             StoreError: PostgreSQL cannot be reached; whether it was written is not known.
         """
-        now = datetime.now(UTC)
+        now = self._clock()
         async with tenant_transaction(self._pool, batch.tenant) as connection:
             try:
                 await _require(connection, holder, leases)  # 1
@@ -52,7 +58,7 @@ class PostgresResultStore:
                 if error.sqlstate == _LEASE_LOST:
                     raise LeaseLostError("another worker holds a shard of this batch") from None
                 raise
-        return Committed(added=added, at=datetime.now(UTC))
+        return Committed(added=added, at=self._clock())
 
 
 async def _require(connection: Connection, holder: str, leases: Collection[Lease]) -> None:
@@ -88,6 +94,7 @@ async def _apply(connection: Connection, change: SessionChange, now: datetime) -
                 "with_face": counted.with_face,
                 "sent": counted.sent,
                 "skipped": Jsonb(dict(counted.skipped)),
+                "now": now,
             }
             await connection.execute(_Q["raise_counters"], values)
 

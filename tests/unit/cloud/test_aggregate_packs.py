@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cloud.aggregate import packs as packing
-from cloud.aggregate.slots import FRAME_DTYPE, PACK_BYTES, SCORE_DTYPE, SLOT_DTYPE, read_scores, to_slots
+from cloud.aggregate.slots import PACK_BYTES, SCORE_DTYPE, SLOT_DTYPE, read_scores, to_slots
 from cloud.entries import ScoreRecord, decode_scores, encode_scores
 from cloud.errors import EntryError
+from cloud.ports.frames import FRAME_DTYPE
 from cloud.ports.storage import Pack, PackKey
 from privacy.ids import TenantId
 from tests.unit.cloud.score_records import SESSION, TENANT, records, score

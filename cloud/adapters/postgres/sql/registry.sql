@@ -103,10 +103,10 @@ SELECT 1 FROM notice_event
 WHERE tenant_id = %(tenant)s AND session_id = %(session)s AND notice_sha256 = %(notice_sha256)s
 
 -- name: insert_consent
-INSERT INTO consent_event (tenant_id, id, session_id, kind, receipt_sha256, notice_sha256, purposes,
-    opted_out, at)
-VALUES (%(tenant)s, %(id)s, %(session)s, %(kind)s, %(receipt_sha256)s, %(notice_sha256)s, %(purposes)s,
-    %(opted_out)s, %(now)s)
+INSERT INTO consent_event (tenant_id, id, session_id, kind, receipt_jws, receipt_sha256, notice_sha256,
+    purposes, opted_out, at)
+VALUES (%(tenant)s, %(id)s, %(session)s, %(kind)s, %(receipt_jws)s, %(receipt_sha256)s, %(notice_sha256)s,
+    %(purposes)s, %(opted_out)s, %(now)s)
 
 -- name: list_consents
 SELECT id, kind, receipt_sha256, notice_sha256, purposes, opted_out, at

@@ -28,13 +28,13 @@ FROM session WHERE tenant_id = %(tenant)s AND id = %(session)s AND state NOT IN 
 ON CONFLICT DO NOTHING
 
 -- name: raise_counters
-INSERT INTO session_counters AS c (tenant_id, session_id, captured, with_face, sent, skipped)
-SELECT tenant_id, id, %(captured)s, %(with_face)s, %(sent)s, %(skipped)s
+INSERT INTO session_counters AS c (tenant_id, session_id, captured, with_face, sent, skipped, updated_at)
+SELECT tenant_id, id, %(captured)s, %(with_face)s, %(sent)s, %(skipped)s, %(now)s
 FROM session WHERE tenant_id = %(tenant)s AND id = %(session)s AND state NOT IN ('withdrawn', 'erased')
 ON CONFLICT (tenant_id, session_id) DO UPDATE SET
     captured = excluded.captured, with_face = excluded.with_face, sent = excluded.sent,
-    skipped = excluded.skipped
-WHERE excluded.captured > c.captured OR (excluded.captured = c.captured AND excluded.sent > c.sent)
+    skipped = excluded.skipped, updated_at = excluded.updated_at
+WHERE excluded.captured > c.captured OR (excluded.captured = c.captured AND excluded.sent >= c.sent)
 
 -- name: merge_packs
 -- Locks the sessions first, so that a withdrawal or a sealing comes either before or after.

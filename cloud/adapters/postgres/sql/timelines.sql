@@ -1,0 +1,27 @@
+-- name: read_packs
+SELECT face, segment, bucket, mask, slots FROM frame_pack
+WHERE tenant_id = %(tenant)s AND session_id = %(session)s
+ORDER BY bucket, face, segment
+
+-- name: read_sealed
+SELECT t.blob, k.wrapped, k.kek_id FROM sealed_timeline t
+LEFT JOIN custody.session_key k ON k.tenant_id = t.tenant_id AND k.session_id = t.session_id
+WHERE t.tenant_id = %(tenant)s AND t.session_id = %(session)s AND t.level = %(level)s
+
+-- name: read_gaps
+SELECT first_frame, last_frame, segment, media_time_ms, reason FROM session_gap
+WHERE tenant_id = %(tenant)s AND session_id = %(session)s ORDER BY first_frame, last_frame, reason
+
+-- name: read_segments
+SELECT segment, media_time_ms, monotonic_us, rate_permille FROM session_segment
+WHERE tenant_id = %(tenant)s AND session_id = %(session)s ORDER BY segment
+
+-- name: read_counters
+SELECT captured, with_face, sent, skipped FROM session_counters
+WHERE tenant_id = %(tenant)s AND session_id = %(session)s
+
+-- name: read_latency
+SELECT histogram FROM session_latency WHERE tenant_id = %(tenant)s AND session_id = %(session)s
+
+-- name: read_redelivered
+SELECT frames FROM session_redelivery WHERE tenant_id = %(tenant)s AND session_id = %(session)s
