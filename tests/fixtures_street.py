@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID, uuid4
 
@@ -22,7 +23,19 @@ from privacy.receipts import ReceiptClaims, receipt_digest, sign_receipt
 from privacy.sealing import SessionSealer
 from privacy.tickets import TicketClaims, sign_ticket
 
+Check = Callable[[], bool | Awaitable[bool]]
+
 HOUR_US = 3_600 * 1_000_000
+
+
+async def eventually(check: Check, *, within_s: float = 5.0) -> None:
+    """Wait until a check holds."""
+    async with asyncio.timeout(within_s):
+        while True:
+            found = check()
+            if found if isinstance(found, bool) else await found:
+                return
+            await asyncio.sleep(0.01)
 
 
 def utc_us() -> int:

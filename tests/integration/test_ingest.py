@@ -42,7 +42,7 @@ from privacy.wire.messages import (
     Withdraw,
 )
 from tests.fixtures_peers import OfferingPeer
-from tests.fixtures_street import Platform, Viewer, seal, utc_us
+from tests.fixtures_street import Platform, Viewer, eventually, seal, utc_us
 
 SHARDS = 4
 
@@ -290,9 +290,7 @@ async def test_withdrawing_on_the_channel_revokes_the_session(street, peers) -> 
     await street.until(lambda: "withdrawn" in street.kinds())
     with contextlib.suppress(Exception):
         peer.send(seal(sealer, 0))
-    async with asyncio.timeout(2):
-        while not await street.revocations.is_revoked(viewer.session):
-            await asyncio.sleep(0.01)
+    await eventually(lambda: street.revocations.is_revoked(viewer.session), within_s=2)
     await street.read()
     assert street.crops_read == []
     assert street.kinds() == ["connected", "withdrawn"]
@@ -311,11 +309,7 @@ async def test_a_later_epoch_takes_over_without_losing_a_frame_and_an_earlier_on
     await street.until(lambda: len(street.crops_read) == 2)
     second.send(seal(new, 2))
     await street.until(lambda: len(street.crops_read) == 3)
-    async with asyncio.timeout(5):
-        while (
-            first.connection.connectionState not in ("closed", "failed") and first.crops.readyState == "open"
-        ):
-            await asyncio.sleep(0.02)
+    await eventually(lambda: first.crops.readyState != "open")
     for epoch in (1, 2):
         refused = await peers(street).offer(viewer.ticket(), viewer.sealer(epoch=epoch).setup)
         assert (refused.code, isinstance(refused, Refused)) == (409, True)
@@ -498,6 +492,8 @@ async def test_crops_are_held_and_then_dropped_while_the_stream_is_gone(serving:
     flaky.is_gone = False
     await street.until(lambda: late in street.envelopes())
     assert street.envelopes() == [late]
-    async with asyncio.timeout(2):
-        while await street.setups.setup(viewer.session, epoch=1) is None:
-            await asyncio.sleep(0.01)
+
+    async def is_stored() -> bool:
+        return await street.setups.setup(viewer.session, epoch=1) is not None
+
+    await eventually(is_stored)

@@ -1,0 +1,105 @@
+"""One suite for every engine that runs the shipped expression network."""
+
+import importlib.util
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from cloud.adapters.litert_classifier import open_litert
+from cloud.ports.classifier import BATCH_SIZES, Classifier
+from models.errors import ManifestError, TensorShapeError
+from models.expression.loading import ExpressionArtifact, load_expression
+from models.expression.preprocessing import prepare_batch
+from tests.fixtures_street import picture
+
+
+@pytest.fixture(scope="module")
+def artifact() -> ExpressionArtifact:
+    try:
+        return load_expression()
+    except ManifestError as error:
+        pytest.skip(f"no expression artifact: {error}")
+
+
+@pytest.fixture(scope="module", params=["litert", "tensorflow"])
+def engine(request: pytest.FixtureRequest, artifact: ExpressionArtifact) -> Iterator[Classifier]:
+    if request.param == "litert":
+        made: Classifier = open_litert(artifact)
+    elif importlib.util.find_spec("tensorflow") is None:
+        pytest.skip("TensorFlow is not installed")
+    else:
+        from cloud.adapters.tensorflow_classifier import open_tensorflow
+
+        made = open_tensorflow(artifact)
+    yield made
+    made.close()
+
+
+def prepared(count: int, artifact: ExpressionArtifact) -> np.ndarray:
+    return prepare_batch([picture(n) for n in range(count)], side_px=artifact.input_side_px)
+
+
+@pytest.mark.parametrize("size", BATCH_SIZES)
+def test_every_batch_size_gives_one_row_of_finite_logits_per_crop(engine, artifact, size: int) -> None:
+    logits = engine.classify(prepared(size, artifact))
+    assert (logits.shape, logits.dtype) == ((size, 6), np.float32)
+    assert np.isfinite(logits).all()
+
+
+def test_a_crops_logits_do_not_depend_on_its_batch(engine, artifact) -> None:
+    crops = prepared(8, artifact)
+    together = engine.classify(crops)
+    alone = np.concatenate([engine.classify(crops[n : n + 1]) for n in range(8)])
+    assert np.abs(together - alone).max() < 1e-3
+    assert np.ptp(together, axis=0).max() > 0.1
+
+
+def test_logits_stay_as_they_were_given_after_the_next_batch(engine, artifact) -> None:
+    crops = prepared(8, artifact)
+    first = engine.classify(crops)
+    kept = first.copy()
+    engine.classify(crops[::-1].copy())
+    assert (first == kept).all()
+
+
+@pytest.mark.parametrize(
+    "change", [lambda c: c[:3], lambda c: c[..., 0], lambda c: c.astype(np.float64), lambda c: c[:, 1:]]
+)
+def test_a_batch_of_another_shape_or_dtype_is_refused(engine, artifact, change) -> None:
+    with pytest.raises(TensorShapeError):
+        engine.classify(change(prepared(8, artifact)))
+
+
+def test_engines_name_themselves_and_their_device(engine) -> None:
+    assert engine.name.partition(":")[0] in ("litert", "tensorflow")
+    assert engine.device in ("cpu", "gpu")
+
+
+def test_engines_agree_on_what_a_face_shows(artifact) -> None:
+    if importlib.util.find_spec("tensorflow") is None:
+        pytest.skip("TensorFlow is not installed")
+    from cloud.adapters.tensorflow_classifier import open_tensorflow
+
+    crops = prepared(64, artifact)
+    first, second = open_litert(artifact).classify(crops), open_tensorflow(artifact).classify(crops)
+    assert (first.argmax(axis=1) == second.argmax(axis=1)).mean() >= 0.9
+
+
+def test_the_worker_on_litert_never_imports_tensorflow() -> None:
+    code = (
+        "import sys\n"
+        "from cloud.config import ClassifierEngine\n"
+        "from cloud.workers.classify import open_classifier\n"
+        "from models.expression.loading import load_expression\n"
+        "from models.errors import ManifestError\n"
+        "try:\n"
+        "    open_classifier(ClassifierEngine.LITERT, load_expression())\n"
+        "except ManifestError:\n"
+        "    pass\n"
+        "assert not {'tensorflow', 'keras'} & set(sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
