@@ -10,8 +10,8 @@ import base64
 import hashlib
 import html
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from importlib import resources
@@ -19,40 +19,20 @@ from string import Template
 from typing import Any
 
 from cloud.report import sections
-from cloud.report.figures import ScheduledExpression, timeline_figure
+from cloud.report.figures import timeline_figure
 from cloud.report.gaps import frame_funnel, gap_bands
 from cloud.report.seconds import SMOOTHING_SIGMA_BINS, bin_seconds
-from cloud.report.traces import FrameCounters, FrameGap, FrameTrace, frame_step_ms, share_of_frames
-from privacy.expressions import Expression
+from cloud.report.traces import frame_step_ms, share_of_frames
+from cloud.report.viewers import ViewerTimeline
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ViewerTimeline:
-    """What the page shows of one viewer.
-
-    Attributes:
-        pseudonym: how the studio calls the viewer.
-        session: the session's id, as text.
-        trace: stored frames.
-        gaps: flagged intervals.
-        counters: the agent's totals.
-        latency: histograms of 1-ms bins by kind (`classified`, `committed`).
-        duplicates: deliveries of a frame that was already stored; they changed nothing.
-        opted_out: expressions that were not read.
-        schedule: what a performed viewer was told to show; empty for people.
-        remark: one more sentence under the heading.
-    """
-
-    pseudonym: str
-    session: str
-    trace: FrameTrace
-    gaps: Sequence[FrameGap] = ()
-    counters: FrameCounters = field(default_factory=FrameCounters)
-    latency: Mapping[str, Sequence[int]] = field(default_factory=dict)
-    duplicates: int = 0
-    opted_out: frozenset[Expression] = frozenset()
-    schedule: Sequence[ScheduledExpression] = ()
-    remark: str = ""
+__all__ = [
+    "TimelinePage",
+    "ViewerTimeline",
+    "content_security_policy",
+    "plotly_script",
+    "render_timeline_page",
+    "report_script_digests",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +85,7 @@ def render_timeline_page(page: TimelinePage) -> str:
                 shares=share_of_frames(viewer.trace, opted_out=viewer.opted_out),
                 funnel=frame_funnel(viewer.trace, gaps=viewer.gaps, counters=viewer.counters),
                 duplicates=viewer.duplicates,
+                redelivered=viewer.redelivered,
                 latency=viewer.latency,
                 scheduled=bool(viewer.schedule),
                 frames=len(viewer.trace),
@@ -129,9 +110,18 @@ def render_timeline_page(page: TimelinePage) -> str:
 
 
 @cache
+def report_script_digests() -> tuple[str, ...]:
+    """Give the SHA-256 digests (base64) of the page's two scripts, for content-security policies."""
+    return tuple(
+        base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        for text in (plotly_script(), _asset("page.js"))
+    )
+
+
+@cache
 def content_security_policy() -> str:
     """Give the policy of the page: its own two scripts, by digest, and nothing from anywhere."""
-    digests = " ".join(f"'sha256-{_digest(text)}'" for text in (plotly_script(), _asset("page.js")))
+    digests = " ".join(f"'sha256-{digest}'" for digest in report_script_digests())
     return (
         f"default-src 'none'; script-src {digests}; style-src 'unsafe-inline'; img-src data: blob:; "
         "base-uri 'none'; form-action 'none'"
@@ -148,10 +138,6 @@ def plotly_script() -> str:
 @cache
 def _asset(name: str) -> str:
     return resources.files("cloud.report").joinpath(name).read_text(encoding="utf-8")
-
-
-def _digest(text: str) -> str:
-    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 def _json_block(value: Any) -> str:

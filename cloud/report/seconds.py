@@ -130,7 +130,7 @@ def coverage(bins: SecondBins) -> float:
 def _expected_frames(count: int, *, duration_ms: int, step_ms: float) -> Int64Array:
     """Frames expected per bin; the last bin of a title may be a part of a second."""
     spans = np.full(count, 1_000.0)
-    if 0 < duration_ms and count == math.ceil(duration_ms / 1_000):
+    if duration_ms > 0 and count == math.ceil(duration_ms / 1_000):
         spans[-1] = duration_ms - (count - 1) * 1_000
     return np.maximum(1, np.floor(spans / step_ms + 1e-6)).astype(np.int64)
 

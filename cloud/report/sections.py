@@ -44,6 +44,7 @@ def viewer_card(
     shares: Mapping[Expression, float | None],
     funnel: FrameFunnel,
     duplicates: int,
+    redelivered: int,
     latency: Mapping[str, Sequence[int]],
     scheduled: bool,
     frames: int,
@@ -52,7 +53,9 @@ def viewer_card(
     lead = f"{coverage(bins):.0%} of the title's seconds are valid; {frames:,} frames scored."
     panels = (
         _panel("Share of scored frames led by", _share_bars(shares))
-        + _panel("Where the frames went", _funnel_bars(funnel, duplicates=duplicates))
+        + _panel(
+            "Where the frames went", _funnel_bars(funnel, duplicates=duplicates, redelivered=redelivered)
+        )
         + _panel("Gaps", _gap_table(bands))
         + _panel("Latency (ms)", _latency_table(latency))
     )
@@ -116,7 +119,7 @@ def _share_bars(shares: Mapping[Expression, float | None]) -> str:
     return f'<dl class="bars">{"".join(rows)}</dl>'
 
 
-def _funnel_bars(funnel: FrameFunnel, *, duplicates: int) -> str:
+def _funnel_bars(funnel: FrameFunnel, *, duplicates: int, redelivered: int) -> str:
     whole = max(1, funnel.captured)
     rows = [
         ("captured", funnel.captured, False),
@@ -133,8 +136,11 @@ def _funnel_bars(funnel: FrameFunnel, *, duplicates: int) -> str:
         for name, count, sub in rows
         if count or not sub
     )
-    repeated = f'<dt class="sub">duplicates ignored</dt><dd></dd><dd class="num">{duplicates:,}</dd>'
-    return f'<dl class="bars">{body}{repeated}</dl>'
+    notes = "".join(
+        f'<dt class="sub">{name}</dt><dd></dd><dd class="num">{count:,}</dd>'
+        for name, count in (("stored twice", duplicates), ("sent again, ignored", redelivered))
+    )
+    return f'<dl class="bars">{body}{notes}</dl>'
 
 
 def _gap_table(bands: Sequence[GapBand]) -> str:

@@ -1,0 +1,1 @@
+"""The REST API: accounts, studies, consent and timelines; it never carries a face."""

@@ -1,0 +1,45 @@
+"""The FastAPI application, assembled from its routes."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI
+from starlette.types import ASGIApp
+
+from cloud.api.context import ApiContext
+from cloud.api.middleware import BodyLimit, Surround
+from cloud.api.problems import add_problem_handlers
+from cloud.api.routes import join, privacy, results, sessions, studies, studios
+from cloud.dashboard.pages import dashboard_routes
+from cloud.observability import ops_routes
+
+API_VERSION = "1"
+
+_DESCRIPTION = """\
+Second-by-second audience expression timelines from sealed face crops.
+
+The API carries accounts, studies, consent and numbers; no face, sealed or not, ever passes through it.
+Values describe the expression a face shows, never what its owner feels. Errors are
+`application/problem+json` with a stable `type`.
+"""
+
+
+def create_app(context: ApiContext) -> ASGIApp:
+    """Assemble the application.
+
+    Args:
+        context: everything that the routes reach.
+    """
+    app = FastAPI(
+        title="Countenance",
+        version=API_VERSION,
+        description=_DESCRIPTION,
+        openapi_url="/v1/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+        routes=[*ops_routes(context.readiness), *dashboard_routes()],
+    )
+    app.state.context = context
+    for module in (studios, studies, sessions, results, join, privacy):
+        app.include_router(module.router)
+    add_problem_handlers(app)
+    return BodyLimit(Surround(app, is_https=context.settings.public_url.startswith("https://")))

@@ -1,0 +1,68 @@
+"""What the routes work with, put together once per process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Annotated
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from fastapi import Depends
+from starlette.requests import Request
+
+from cloud.adapters.postgres.registry import Registry
+from cloud.adapters.postgres.timelines import Timelines
+from cloud.api.revoking import Revoker
+from cloud.config import Settings
+from cloud.observability import Readiness
+from privacy.policy import Policy
+from privacy.redaction import Secret
+
+
+def utc_now() -> datetime:
+    """Read the clock."""
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiContext:
+    """Everything that a route may reach.
+
+    Attributes:
+        settings: of the process.
+        policy: which jurisdictions, which times to live.
+        registry: tenants, studies, sessions, consent.
+        timelines: stored frames and what belongs to them.
+        revoker: tells the street that a session is over.
+        signing_key: signs receipts and tickets.
+        admin_token: registers studios.
+        key_bundle: reads the signed bundle of pool keys; it changes with each renewal.
+        readiness: checks for /readyz.
+        now: the clock; an argument so that tests can turn it.
+    """
+
+    settings: Settings
+    policy: Policy
+    registry: Registry
+    timelines: Timelines
+    revoker: Revoker
+    signing_key: Ed25519PrivateKey = field(repr=False)
+    admin_token: Secret[str]
+    key_bundle: Callable[[], str]
+    readiness: Readiness
+    now: Callable[[], datetime] = utc_now
+
+
+def context_of(request: Request) -> ApiContext:
+    """Get the context of the application that serves a request."""
+    context: ApiContext = request.app.state.context
+    return context
+
+
+Context = Annotated[ApiContext, Depends(context_of)]
+
+
+def utc_us(moment: datetime) -> int:
+    """Give microseconds since the Unix epoch."""
+    return round(moment.timestamp() * 1_000_000)

@@ -1,0 +1,123 @@
+"""Errors as `application/problem+json` (RFC 9457), each with a stable code.
+
+Nothing that a client sent is quoted back, so that no token or name ends up in somebody's log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+import structlog
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from cloud.errors import CloudError, ConflictError, CustodyError, NotFoundError, StoreError, StreamError
+from privacy.errors import ConsentError, PrivacyError
+
+PROBLEM_TYPE = "urn:countenance:problem:"
+MEDIA_TYPE = "application/problem+json"
+
+log = structlog.get_logger(__name__)
+
+
+class ProblemError(Exception):
+    """A refusal that a client can act on.
+
+    Attributes:
+        status: HTTP status.
+        code: stable, for machines; ends the problem's `type`.
+        detail: one sentence for a person: what is wrong and what to do.
+        headers: further response headers.
+    """
+
+    def __init__(
+        self, status: int, code: str, detail: str, *, headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(code)
+        self.status = status
+        self.code = code
+        self.detail = detail
+        self.headers = dict(headers or {})
+
+
+def problem_response(problem: ProblemError, *, extra: Mapping[str, Any] | None = None) -> Response:
+    """Write a problem."""
+    return JSONResponse(
+        {
+            "type": PROBLEM_TYPE + problem.code,
+            "title": HTTPStatus(problem.status).phrase,
+            "status": problem.status,
+            "detail": problem.detail,
+            **(extra or {}),
+        },
+        status_code=problem.status,
+        media_type=MEDIA_TYPE,
+        headers=problem.headers,
+    )
+
+
+def unauthorised(detail: str) -> ProblemError:
+    """A missing, malformed, unknown, expired or revoked credential; which one is not said."""
+    return ProblemError(401, "unauthorised", detail, headers={"WWW-Authenticate": "Bearer"})
+
+
+def add_problem_handlers(app: FastAPI) -> None:
+    """Turn every error into a problem."""
+
+    async def on_problem(_request: Request, error: Exception) -> Response:
+        assert isinstance(error, ProblemError)
+        return problem_response(error)
+
+    async def on_validation(_request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        errors = [
+            {"where": ".".join(str(part) for part in item["loc"]), "message": item["msg"]}
+            for item in error.errors()
+        ]
+        problem = ProblemError(422, "invalid-request", "The request does not have the documented form.")
+        return problem_response(problem, extra={"errors": errors})
+
+    async def on_http(_request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        phrase = HTTPStatus(error.status_code).phrase
+        code = phrase.lower().replace(" ", "-")
+        return problem_response(ProblemError(error.status_code, code, f"{phrase}.", headers=error.headers))
+
+    async def on_cloud(_request: Request, error: Exception) -> Response:
+        return problem_response(_as_problem(error))
+
+    async def on_any(_request: Request, error: Exception) -> Response:
+        log.error("request failed", exc_info=error)
+        return problem_response(ProblemError(500, "internal", "Something went wrong on our side."))
+
+    app.add_exception_handler(ProblemError, on_problem)
+    app.add_exception_handler(RequestValidationError, on_validation)
+    app.add_exception_handler(HTTPException, on_http)
+    app.add_exception_handler(CloudError, on_cloud)
+    app.add_exception_handler(PrivacyError, on_cloud)
+    app.add_exception_handler(Exception, on_any)
+
+
+def _as_problem(error: Exception) -> ProblemError:
+    match error:
+        case NotFoundError():
+            return ProblemError(404, "not-found", "There is no such thing here.")
+        case ConflictError():
+            return ProblemError(409, "conflict", f"{error}.".capitalize())
+        case StoreError() | StreamError():
+            log.warning("a store is away", error=type(error).__name__)
+            return ProblemError(
+                503, "unavailable", "A store cannot be reached; try again.", headers={"Retry-After": "1"}
+            )
+        case CustodyError():
+            return ProblemError(410, "unreadable", "The timeline cannot be opened: its key is gone.")
+        case ConsentError():
+            return ProblemError(422, "consent-refused", f"{error}.".capitalize())
+        case _:
+            log.error("request failed", exc_info=error)
+            return ProblemError(500, "internal", "Something went wrong on our side.")

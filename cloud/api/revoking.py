@@ -1,0 +1,57 @@
+"""Telling the street that a session is over, also when Redis is away for a while.
+
+The database knows of a withdrawal before anybody else; this only spreads the news. While Redis is away
+no crop can travel, and what is still owed is told as soon as it is back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+
+from cloud.errors import StreamError
+from cloud.ports.streams import Revocations
+from privacy.ids import SessionId
+
+RETRY_S = 0.5
+OWED_MAX = 10_000
+
+log = structlog.get_logger(__name__)
+
+
+class Revoker:
+    """Publishes revocations at once, or later if it must."""
+
+    def __init__(self, revocations: Revocations) -> None:
+        self._revocations = revocations
+        self._owed: dict[SessionId, None] = {}
+        self._owes = asyncio.Event()
+
+    async def revoke(self, session: SessionId) -> bool:
+        """Tell everybody that a session is over; False if it can only be told later."""
+        try:
+            await self._revocations.revoke(session)
+        except StreamError:
+            if len(self._owed) < OWED_MAX:
+                self._owed[session] = None
+            self._owes.set()
+            log.warning("a revocation could not be published yet")
+            return False
+        self._owed.pop(session, None)
+        return True
+
+    async def is_revoked(self, session: SessionId) -> bool:
+        """Say whether a session was revoked within the last day; raises `StreamError`."""
+        return session in self._owed or await self._revocations.is_revoked(session)
+
+    async def keep_telling(self) -> None:
+        """Publish what is owed, until cancelled."""
+        while True:
+            await self._owes.wait()
+            for session in list(self._owed):
+                await self.revoke(session)
+            if self._owed:
+                await asyncio.sleep(RETRY_S)
+            else:
+                self._owes.clear()

@@ -1,0 +1,104 @@
+"""Results of a session: timeline, summary, report."""
+
+from __future__ import annotations
+
+import asyncio
+from enum import StrEnum
+from typing import Annotated, Any
+from uuid import UUID
+
+import msgspec
+from fastapi import APIRouter, Depends, Query, Response
+
+from cloud.api.context import Context
+from cloud.api.security import Principal, Scope, needs
+from cloud.api.session_data import load_session_data
+from cloud.report.documents import frame_columns, gap_columns, second_columns, summary_document
+from cloud.report.page import TimelinePage, content_security_policy, render_timeline_page
+from cloud.report.tables import frames_csv, seconds_csv
+from privacy.ids import SessionId
+
+router = APIRouter(prefix="/v1/sessions", tags=["results"])
+
+Reader = Annotated[Principal, Depends(needs(Scope.RESULTS_READ))]
+
+
+class Resolution(StrEnum):
+    """Every scored frame, or one median a second."""
+
+    FRAME = "frame"
+    SECOND = "second"
+
+
+class TableFormat(StrEnum):
+    """JSON columns, or CSV."""
+
+    JSON = "json"
+    CSV = "csv"
+
+
+@router.get(
+    "/{session_id}/timeline",
+    response_class=Response,
+    responses={200: {"content": {"application/json": {}, "text/csv": {}}}},
+)
+async def read_timeline(
+    session_id: UUID,
+    context: Context,
+    principal: Reader,
+    resolution: Annotated[Resolution, Query()] = Resolution.SECOND,
+    table: Annotated[TableFormat, Query(alias="format")] = TableFormat.JSON,
+) -> Response:
+    """Give a session's timeline with its gaps.
+
+    Columns are parallel lists. A second is the median of its frames and is null unless at least half of
+    the frames expected in it were scored; an opted-out expression is null throughout. Nothing is ever
+    filled in.
+    """
+    data = await load_session_data(context, principal.tenant, SessionId(session_id))
+    as_csv = frames_csv if resolution is Resolution.FRAME else seconds_csv
+    if table is TableFormat.CSV:
+        text = await asyncio.to_thread(as_csv, data.viewer, duration_ms=data.duration_ms)
+        name = f"{data.viewer.session}-{resolution}.csv"
+        return Response(
+            text, media_type="text/csv", headers={"Content-Disposition": f'attachment; filename="{name}"'}
+        )
+    columns = frame_columns if resolution is Resolution.FRAME else second_columns
+    document: dict[str, Any] = {
+        "session_id": data.viewer.session,
+        "resolution": str(resolution),
+        "duration_ms": data.duration_ms,
+        "opted_out": sorted(data.viewer.opted_out),
+        "columns": await asyncio.to_thread(columns, data.viewer, duration_ms=data.duration_ms),
+        "gaps": gap_columns(data.viewer.gaps),
+    }
+    return _json(document)
+
+
+@router.get("/{session_id}/summary")
+async def read_summary(session_id: UUID, context: Context, principal: Reader) -> Any:
+    """Give counters, gaps by reason, duplicates, latencies and the share of frames each expression leads."""
+    data = await load_session_data(context, principal.tenant, SessionId(session_id))
+    document = await asyncio.to_thread(summary_document, data.viewer, duration_ms=data.duration_ms)
+    return _json({"state": data.state, **document})
+
+
+@router.get("/{session_id}/report", response_class=Response, responses={200: {"content": {"text/html": {}}}})
+async def read_report(session_id: UUID, context: Context, principal: Reader) -> Response:
+    """Give the timeline as one self-contained page."""
+    data = await load_session_data(context, principal.tenant, SessionId(session_id))
+    page = TimelinePage(
+        title=data.title,
+        study=data.study,
+        duration_ms=data.duration_ms,
+        viewers=[data.viewer],
+        made_at=context.now(),
+    )
+    html = await asyncio.to_thread(render_timeline_page, page)
+    return Response(
+        html, media_type="text/html", headers={"Content-Security-Policy": content_security_policy()}
+    )
+
+
+def _json(document: dict[str, Any]) -> Response:
+    return Response(msgspec.json.encode(document), media_type="application/json")

@@ -1,0 +1,201 @@
+"""Who is asking: the platform's administrator, a studio's key, or a viewer's agent with a join token.
+
+| credential | looks like | kept as |
+|---|---|---|
+| admin token | `cnta_<secret>` in `X-Admin-Token` | file in the state directory |
+| API key | `cnt_<tenant>_<key id>_<secret>` as bearer or in `X-API-Key` | SHA-256 of the secret |
+| join token | `<tenant>.<session>.<secret>` as bearer | SHA-256 of the whole token |
+
+The tenant is in the credential because rows of a tenant can only be seen inside its own transaction.
+Secrets are compared in constant time, and every failure looks the same from outside.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated
+from uuid import UUID, uuid4
+
+from fastapi import Depends, Header
+
+from cloud.adapters.postgres.registry import Registry
+from cloud.api.context import Context
+from cloud.api.problems import ProblemError, unauthorised
+from cloud.ports.records import SessionContext
+from privacy.ids import SessionId, TenantId
+
+SECRET_BYTES = 32
+CREDENTIAL_MAX_CHARS = 256
+
+
+class Scope(StrEnum):
+    """What a key may do."""
+
+    STUDIES_READ = "studies:read"
+    STUDIES_WRITE = "studies:write"
+    STUDIES_APPROVE = "studies:approve"
+    SESSIONS_WRITE = "sessions:write"
+    RESULTS_READ = "results:read"
+    SESSIONS_ERASE = "sessions:erase"
+    KEYS_WRITE = "keys:write"
+
+
+class KeyRole(StrEnum):
+    """Who a key is for; decides which scopes it can have at most."""
+
+    ADMIN = "admin"
+    ANALYST = "analyst"
+    COMPLIANCE = "compliance"
+
+
+SCOPES_OF: dict[KeyRole, frozenset[Scope]] = {
+    KeyRole.ADMIN: frozenset(Scope),
+    KeyRole.ANALYST: frozenset({Scope.STUDIES_READ, Scope.SESSIONS_WRITE, Scope.RESULTS_READ}),
+    KeyRole.COMPLIANCE: frozenset({Scope.STUDIES_READ, Scope.STUDIES_APPROVE, Scope.SESSIONS_ERASE}),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Principal:
+    """A studio's key that was let in."""
+
+    tenant: TenantId
+    key_id: UUID
+    role: KeyRole
+    scopes: frozenset[str]
+
+    @property
+    def actor(self) -> str:
+        """How the audit log names it."""
+        return f"key:{self.key_id}"
+
+
+def digest(secret: str) -> bytes:
+    """Hash a credential for the store; it has 256 random bits, so a plain hash is enough."""
+    return hashlib.sha256(secret.encode()).digest()
+
+
+async def issue_api_key(
+    registry: Registry,
+    tenant: TenantId,
+    *,
+    role: KeyRole,
+    scopes: frozenset[Scope],
+    now: datetime,
+    expires_at: datetime | None = None,
+) -> tuple[UUID, str]:
+    """Make a key; its secret exists in the returned text and nowhere else."""
+    key_id, secret = uuid4(), secrets.token_urlsafe(SECRET_BYTES)
+    await registry.create_api_key(
+        tenant,
+        key_id=key_id,
+        secret_sha256=digest(secret),
+        role=str(role),
+        scopes=sorted(str(scope) for scope in scopes),
+        now=now,
+        expires_at=expires_at,
+    )
+    return key_id, f"cnt_{tenant.hex}_{key_id.hex}_{secret}"
+
+
+def new_join_token(tenant: TenantId, session: SessionId) -> str:
+    """Make the token that an invitation carries."""
+    return f"{tenant.hex}.{session.hex}.{secrets.token_urlsafe(SECRET_BYTES)}"
+
+
+async def admitted_admin(
+    context: Context, x_admin_token: Annotated[str, Header(max_length=CREDENTIAL_MAX_CHARS)] = ""
+) -> None:
+    """Let the platform's administrator in.
+
+    Raises:
+        ProblemError: 401.
+    """
+    # Hashed first, so that even the length takes no part in the comparison.
+    if not hmac.compare_digest(digest(x_admin_token), digest(context.admin_token.reveal())):
+        raise unauthorised("Give the platform's admin token in X-Admin-Token.")
+
+
+async def admitted_key(
+    context: Context,
+    authorization: Annotated[str, Header(max_length=CREDENTIAL_MAX_CHARS)] = "",
+    x_api_key: Annotated[str, Header(max_length=CREDENTIAL_MAX_CHARS)] = "",
+) -> Principal:
+    """Let a studio's key in.
+
+    Raises:
+        ProblemError: 401.
+    """
+    refused = unauthorised("Give a valid API key as a bearer token or in X-API-Key.")
+    parts = (x_api_key or _bearer(authorization)).split("_", 3)
+    if len(parts) != 4 or parts[0] != "cnt":
+        raise refused
+    tenant, key_id = _uuid_hex(parts[1]), _uuid_hex(parts[2])
+    if tenant is None or key_id is None:
+        raise refused
+    record = await context.registry.find_api_key(TenantId(tenant), key_id)
+    stored = record.hash if record is not None else bytes(32)
+    matches = hmac.compare_digest(digest(parts[3]), stored)
+    if record is None or not matches or not record.is_valid(context.now()):
+        raise refused
+    return Principal(
+        tenant=record.tenant, key_id=record.id, role=KeyRole(record.role), scopes=frozenset(record.scopes)
+    )
+
+
+def needs(scope: Scope) -> Callable[[Principal], Awaitable[Principal]]:
+    """Make a dependency that lets a key in only if it has a scope."""
+
+    async def admitted(principal: Annotated[Principal, Depends(admitted_key)]) -> Principal:
+        if scope not in principal.scopes:
+            raise ProblemError(403, "scope-missing", f"This key does not have the scope {scope}.")
+        return principal
+
+    return admitted
+
+
+async def admitted_agent(
+    context: Context, authorization: Annotated[str, Header(max_length=CREDENTIAL_MAX_CHARS)] = ""
+) -> SessionContext:
+    """Let a viewer's agent in by its join token.
+
+    Raises:
+        ProblemError: 401.
+    """
+    refused = unauthorised("Give the invitation's token as a bearer token.")
+    token = _bearer(authorization)
+    parts = token.split(".", 2)
+    if len(parts) != 3:
+        raise refused
+    tenant, session = _uuid_hex(parts[0]), _uuid_hex(parts[1])
+    if tenant is None or session is None:
+        raise refused
+    found = await context.registry.find_session_by_join_token(
+        TenantId(tenant), SessionId(session), digest(token)
+    )
+    if found is None:
+        raise refused
+    return found
+
+
+Agent = Annotated[SessionContext, Depends(admitted_agent)]
+
+
+def _bearer(authorization: str) -> str:
+    kind, _, token = authorization.partition(" ")
+    return token.strip() if kind.lower() == "bearer" else ""
+
+
+def _uuid_hex(text: str) -> UUID | None:
+    if len(text) != 32:
+        return None
+    try:
+        return UUID(hex=text)
+    except ValueError:
+        return None

@@ -1,0 +1,1 @@
+"""Server-rendered pages on the API's own data."""

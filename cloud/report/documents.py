@@ -1,0 +1,116 @@
+"""What the API answers about a session, as plain JSON values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from cloud.entries import FLAG_GREY, FLAG_LATE, FLAG_UNCERTAIN
+from cloud.report.figures import nullable
+from cloud.report.gaps import frame_funnel, gap_frames_by_reason
+from cloud.report.latency import summarise
+from cloud.report.seconds import bin_seconds, coverage
+from cloud.report.traces import FrameGap, share_of_frames
+from cloud.report.viewers import ViewerTimeline
+from privacy.expressions import EXPRESSIONS
+
+
+def second_columns(viewer: ViewerTimeline, *, duration_ms: int) -> dict[str, list[Any]]:
+    """Give the timeline at second resolution as parallel lists (rules S1, S2).
+
+    Returns:
+        `second`, the six expressions, `confidence`, `attention` (null where missing), `frames`,
+        `expected`, `valid`.
+    """
+    bins = bin_seconds(viewer.trace, duration_ms=duration_ms, opted_out=viewer.opted_out)
+    return {
+        "second": list(range(len(bins))),
+        **{str(e): nullable(bins.probabilities[:, i], digits=4) for i, e in enumerate(EXPRESSIONS)},
+        "confidence": nullable(bins.confidence, digits=4),
+        "attention": nullable(bins.attention, digits=4),
+        "frames": bins.frames.tolist(),
+        "expected": bins.expected.tolist(),
+        "valid": bins.valid.tolist(),
+    }
+
+
+def frame_columns(viewer: ViewerTimeline, *, duration_ms: int) -> dict[str, list[Any]]:
+    """Give every scored frame as parallel lists.
+
+    Args:
+        viewer: whose.
+        duration_ms: not needed for frames; frames beyond the title are given as well.
+
+    Returns:
+        `frame`, `segment`, `media_time_ms`, the six expressions (null where opted out), `confidence`,
+        `attention`, and the flags `late`, `grey`, `uncertain`.
+    """
+    trace = viewer.trace
+    count = len(trace)
+    shares = (trace.probabilities / 255.0).round(4)
+    return {
+        "frame": trace.frame.tolist(),
+        "segment": trace.segment.tolist(),
+        "media_time_ms": trace.media_time_ms.tolist(),
+        **{
+            str(e): [None] * count if e in viewer.opted_out else shares[:, i].tolist()
+            for i, e in enumerate(EXPRESSIONS)
+        },
+        "confidence": (trace.confidence / 255.0).round(4).tolist(),
+        "attention": (trace.attention / 255.0).round(4).tolist(),
+        "late": ((trace.flags & FLAG_LATE) != 0).tolist(),
+        "grey": ((trace.flags & FLAG_GREY) != 0).tolist(),
+        "uncertain": ((trace.flags & FLAG_UNCERTAIN) != 0).tolist(),
+    }
+
+
+def gap_columns(gaps: Sequence[FrameGap]) -> dict[str, list[Any]]:
+    """Give the gaps as parallel lists, in order of frames."""
+    ordered = sorted(gaps, key=lambda gap: gap.first_frame)
+    return {
+        "first_frame": [gap.first_frame for gap in ordered],
+        "last_frame": [gap.last_frame for gap in ordered],
+        "segment": [gap.segment for gap in ordered],
+        "media_time_ms": [gap.media_time_ms for gap in ordered],
+        "reason": [gap.reason for gap in ordered],
+    }
+
+
+def summary_document(viewer: ViewerTimeline, *, duration_ms: int) -> dict[str, Any]:
+    """Give the figures of one session."""
+    bins = bin_seconds(viewer.trace, duration_ms=duration_ms, opted_out=viewer.opted_out)
+    funnel = frame_funnel(viewer.trace, gaps=viewer.gaps, counters=viewer.counters)
+    shares = share_of_frames(viewer.trace, opted_out=viewer.opted_out)
+    return {
+        "session_id": viewer.session,
+        "duration_ms": duration_ms,
+        "frames": {
+            "captured": funnel.captured,
+            "with_face": funnel.with_face,
+            "sent": funnel.sent,
+            "stored": funnel.stored,
+            "skipped": funnel.skipped,
+            "lost_flagged": funnel.flagged_lost,
+            "lost_unflagged": funnel.unflagged_lost,
+            "late": int(((viewer.trace.flags & FLAG_LATE) != 0).sum()),
+            "uncertain": int(((viewer.trace.flags & FLAG_UNCERTAIN) != 0).sum()),
+        },
+        "duplicates": viewer.duplicates,
+        "redelivered": viewer.redelivered,
+        "gaps": {"count": len(viewer.gaps), "frames_by_reason": gap_frames_by_reason(viewer.gaps)},
+        "seconds": {
+            "total": len(bins),
+            "valid": int(bins.valid.sum()),
+            "coverage": round(coverage(bins), 4),
+        },
+        "latency_ms": {kind: _latency(histogram) for kind, histogram in viewer.latency.items()},
+        "share_of_frames": {
+            str(e): None if share is None else round(share, 4) for e, share in shares.items()
+        },
+        "opted_out": sorted(viewer.opted_out),
+    }
+
+
+def _latency(histogram: Sequence[int]) -> dict[str, float | int | None]:
+    figures = summarise(histogram)
+    return {"p50": figures.p50_ms, "p95": figures.p95_ms, "p99": figures.p99_ms, "count": figures.count}

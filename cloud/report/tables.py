@@ -1,0 +1,56 @@
+"""Timelines as CSV; a missing value is an empty cell, a gap a row of its own or a column."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from typing import Any
+
+from cloud.report.documents import frame_columns, second_columns
+from cloud.report.gaps import gap_bands
+from cloud.report.traces import frame_step_ms
+from cloud.report.viewers import ViewerTimeline
+
+
+def seconds_csv(viewer: ViewerTimeline, *, duration_ms: int) -> str:
+    """Write one row per second; `gap_reasons` names the gaps that touch it."""
+    columns: dict[str, Sequence[Any]] = dict(second_columns(viewer, duration_ms=duration_ms))
+    seconds = len(columns["second"])
+    reasons: list[list[str]] = [[] for _ in range(seconds)]
+    for band in gap_bands(viewer.gaps, step_ms=frame_step_ms(viewer.trace)):
+        for second in range(band.start_ms // 1_000, min(seconds, (band.end_ms - 1) // 1_000 + 1)):
+            if band.reason not in reasons[second]:
+                reasons[second].append(band.reason)
+    columns["gap_reasons"] = [" ".join(found) for found in reasons]
+    return _write(columns)
+
+
+def frames_csv(viewer: ViewerTimeline, *, duration_ms: int) -> str:
+    """Write one row per scored frame, and one per gap with its reason and length."""
+    columns = frame_columns(viewer, duration_ms=duration_ms)
+    names = [*columns, "gap_reason", "gap_frames"]
+    rows = [[*row, "", ""] for row in zip(*columns.values(), strict=True)]
+    blank = [""] * (len(columns) - 3)
+    rows += [
+        [gap.first_frame, gap.segment, gap.media_time_ms, *blank, gap.reason, gap.frames]
+        for gap in viewer.gaps
+    ]
+    rows.sort(key=lambda row: int(row[0]))
+    return _write_rows(names, rows)
+
+
+def _write(columns: dict[str, Sequence[Any]]) -> str:
+    return _write_rows(list(columns), [list(row) for row in zip(*columns.values(), strict=True)])
+
+
+def _write_rows(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\r\n")
+    writer.writerow(names)
+    writer.writerows([["" if cell is None else _cell(cell) for cell in row] for row in rows])
+    return out.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    return str(value).lower() if isinstance(value, bool) else value

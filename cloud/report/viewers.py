@@ -1,0 +1,41 @@
+"""All that a report says of one viewer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from cloud.report.figures import ScheduledExpression
+from cloud.report.traces import FrameCounters, FrameGap, FrameTrace
+from privacy.expressions import Expression
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ViewerTimeline:
+    """One viewer's stored results.
+
+    Attributes:
+        pseudonym: how the studio calls the viewer.
+        session: the session's id, as text.
+        trace: stored frames.
+        gaps: flagged intervals.
+        counters: the agent's totals.
+        latency: histograms of 1-ms bins by kind (`classified`, `committed`).
+        duplicates: frames that are stored more than once; anything but 0 is a fault.
+        redelivered: frames that arrived again after they were stored, and changed nothing.
+        opted_out: expressions that were not read.
+        schedule: what a performed viewer was told to show; empty for people.
+        remark: one more sentence under the heading.
+    """
+
+    pseudonym: str
+    session: str
+    trace: FrameTrace
+    gaps: Sequence[FrameGap] = ()
+    counters: FrameCounters = field(default_factory=FrameCounters)
+    latency: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    duplicates: int = 0
+    redelivered: int = 0
+    opted_out: frozenset[Expression] = frozenset()
+    schedule: Sequence[ScheduledExpression] = ()
+    remark: str = ""

@@ -1,0 +1,553 @@
+"""The API on real PostgreSQL and Redis."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import httpx
+import psycopg
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from redis.asyncio import Redis
+
+from cloud.adapters.postgres.connection import Pool
+from cloud.adapters.redis_sessions import RedisRevocations
+from cloud.api.app import create_app
+from cloud.api.middleware import BODY_MAX_BYTES
+from cloud.api.revoking import Revoker
+from cloud.api.server import build_context, store_readiness
+from cloud.config import Role, Settings, load_settings
+from cloud.ports.records import SessionState
+from privacy.errors import ReceiptError, TicketError
+from privacy.ids import SessionId, TenantId
+from privacy.keys import verify_bundle
+from privacy.receipts import verify_receipt
+from privacy.tickets import verify_ticket
+from tests.fixtures_postgres import Database
+from tests.integration.api_client import ADMIN, Clock, Studio, Viewer, state_with_admin_token
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def settings(database: Database, redis_url: str, tmp_path: Path) -> Settings:
+    return load_settings(
+        Role.API,
+        environ={},
+        flags={
+            "STATE_DIR": str(state_with_admin_token(tmp_path)),
+            "DATABASE_URL": database.app_url,
+            "REDIS_URL": redis_url,
+            "CONTROLLER": "Lighthouse Pictures",
+        },
+    )
+
+
+@pytest.fixture
+async def client(
+    settings: Settings, pool: Pool, redis_client: Redis, clock: Clock
+) -> AsyncIterator[httpx.AsyncClient]:
+    revoker = Revoker(RedisRevocations(redis_client))
+    context = build_context(settings, pool, revoker, readiness=store_readiness(pool, redis_client), now=clock)
+    transport = httpx.ASGITransport(app=create_app(context), raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://api") as opened:
+        yield opened
+
+
+async def register(client: httpx.AsyncClient, name: str = "Lighthouse") -> Studio:
+    answer = await client.post("/v1/studios", json={"name": name}, headers={"X-Admin-Token": ADMIN})
+    assert answer.status_code == 201, answer.text
+    return Studio(client=client, tenant=answer.json()["tenant_id"], key=answer.json()["api_key"])
+
+
+@pytest.fixture
+async def studio(client: httpx.AsyncClient) -> Studio:
+    return await register(client)
+
+
+def problem(answer: httpx.Response) -> str:
+    assert answer.headers["content-type"] == "application/problem+json", answer.text
+    body = answer.json()
+    assert body["status"] == answer.status_code and body["detail"]
+    return str(body["type"]).rpartition(":")[2]
+
+
+def signing_key(joined: dict[str, Any]) -> Ed25519PublicKey:
+    return Ed25519PublicKey.from_public_bytes(base64.b64decode(joined["signing_public_key"]))
+
+
+async def rows(database: Database, tenant: str, query: str) -> list[tuple[Any, ...]]:
+    async with await psycopg.AsyncConnection.connect(database.admin_url) as connection:
+        await connection.execute("SELECT set_config('app.tenant', %s, false)", (tenant,))
+        return await (await connection.execute(query.encode())).fetchall()
+
+
+class TestStudios:
+    async def test_only_the_admin_token_registers_studios(self, client: httpx.AsyncClient) -> None:
+        for token in ("", "wrong", ADMIN[:-1], ADMIN + "x"):
+            answer = await client.post("/v1/studios", json={"name": "x"}, headers={"X-Admin-Token": token})
+            assert answer.status_code == 401 and problem(answer) == "unauthorised"
+
+    async def test_the_secret_of_a_key_is_not_stored(self, studio: Studio, database: Database) -> None:
+        secret = studio.key.split("_", 3)[3]
+        (stored,) = (await rows(database, studio.tenant, "SELECT hash, role FROM api_key"))[0:1]
+        assert bytes(stored[0]) == hashlib.sha256(secret.encode()).digest()
+        assert stored[1] == "admin"
+
+    @pytest.mark.parametrize("change", ["secret", "key", "tenant", "prefix", "empty", "other-kind"])
+    async def test_a_key_that_is_not_exactly_right_is_refused_alike(
+        self, studio: Studio, change: str
+    ) -> None:
+        kind, tenant, key_id, secret = studio.key.split("_", 3)
+        forged = {
+            "secret": f"{kind}_{tenant}_{key_id}_{secret[:-1]}{'A' if secret[-1] != 'A' else 'B'}",
+            "key": f"{kind}_{tenant}_{uuid4().hex}_{secret}",
+            "tenant": f"{kind}_{uuid4().hex}_{key_id}_{secret}",
+            "prefix": f"xyz_{tenant}_{key_id}_{secret}",
+            "empty": "",
+            "other-kind": f"{tenant}.{key_id}.{secret}",
+        }[change]
+        answer = await studio.ask("GET", "/v1/titles", key=forged)
+        assert answer.status_code == 401 and problem(answer) == "unauthorised"
+        assert answer.headers["www-authenticate"] == "Bearer"
+
+    async def test_a_key_ends_when_it_expires_or_is_revoked(self, studio: Studio, clock: Clock) -> None:
+        past = await studio.ask("POST", "/v1/keys", {"role": "analyst", "expires_at": clock.now.isoformat()})
+        assert past.status_code == 422 and problem(past) == "expiry-past"
+        in_an_hour = (clock.now + timedelta(hours=1)).isoformat()
+        made = await studio.make("/v1/keys", {"role": "analyst", "expires_at": in_an_hour})
+        revoked = await studio.make("/v1/keys", {"role": "analyst"})
+        for key in (made, revoked):
+            assert (await studio.ask("GET", "/v1/sessions", key=key["api_key"])).status_code == 200
+
+        assert (await studio.ask("DELETE", f"/v1/keys/{revoked['key_id']}")).status_code == 204
+        clock.turn(hours=1)
+
+        for key in (made, revoked):
+            assert (await studio.ask("GET", "/v1/sessions", key=key["api_key"])).status_code == 401
+        assert (await studio.ask("GET", "/v1/sessions")).status_code == 200
+
+    async def test_a_role_cannot_be_given_scopes_beyond_its_own(self, studio: Studio) -> None:
+        answer = await studio.ask("POST", "/v1/keys", {"role": "analyst", "scopes": ["sessions:erase"]})
+        assert answer.status_code == 422 and problem(answer) == "scope-not-of-role"
+
+
+def matrix(session: str, study: str, title: str) -> list[tuple[str, str, Any, str]]:
+    """Every studio endpoint: method, path, body, the scope it needs."""
+    return [
+        ("POST", "/v1/keys", {"role": "analyst"}, "keys:write"),
+        ("DELETE", f"/v1/keys/{uuid4()}", None, "keys:write"),
+        ("POST", "/v1/titles", {"name": "t", "duration_ms": 1}, "studies:write"),
+        ("GET", "/v1/titles", None, "studies:read"),
+        ("GET", f"/v1/titles/{title}", None, "studies:read"),
+        (
+            "POST",
+            "/v1/studies",
+            {"name": "s", "title_id": title, "context": "home", "jurisdictions": ["DE"]},
+            "studies:write",
+        ),
+        ("GET", "/v1/studies", None, "studies:read"),
+        ("GET", f"/v1/studies/{study}", None, "studies:read"),
+        ("POST", f"/v1/studies/{study}/dpia", {"version": "2", "approved_by": "dpo"}, "studies:approve"),
+        ("POST", f"/v1/studies/{study}/launch", None, "studies:write"),
+        ("POST", "/v1/viewers", {"pseudonym": "p"}, "sessions:write"),
+        (
+            "POST",
+            "/v1/sessions",
+            {"study_id": study, "viewer_id": str(uuid4()), "jurisdiction": "DE"},
+            "sessions:write",
+        ),
+        ("GET", "/v1/sessions", None, "results:read"),
+        ("GET", f"/v1/sessions/{session}", None, "results:read"),
+        ("GET", f"/v1/sessions/{session}/timeline", None, "results:read"),
+        ("GET", f"/v1/sessions/{session}/timeline?resolution=frame&format=csv", None, "results:read"),
+        ("GET", f"/v1/sessions/{session}/summary", None, "results:read"),
+        ("GET", f"/v1/sessions/{session}/report", None, "results:read"),
+        ("GET", f"/v1/sessions/{session}/deletion-receipts", None, "sessions:erase"),
+        ("POST", f"/v1/sessions/{session}/erase", None, "sessions:erase"),
+    ]
+
+
+class TestAccess:
+    async def test_the_matrix_names_every_endpoint_of_a_studio(self, client: httpx.AsyncClient) -> None:
+        paths = (await client.get("/v1/openapi.json")).json()["paths"]
+        documented = {
+            (method.upper(), path)
+            for path, operations in paths.items()
+            for method in operations
+            if path.startswith("/v1/") and not path.startswith(("/v1/join", "/v1/privacy", "/v1/studios"))
+        }
+        asked = matrix("{session_id}", "{study_id}", "{title_id}")
+        named = {(method, path.partition("?")[0]) for method, path, _, _ in asked}
+        named = {(m, "/v1/keys/{key_id}" if p.startswith("/v1/keys/") else p) for m, p in named}
+        assert named == documented
+
+    @pytest.mark.parametrize("role", ["admin", "analyst", "compliance"])
+    async def test_each_role_reaches_what_its_scopes_say_and_nothing_else(
+        self, studio: Studio, role: str
+    ) -> None:
+        study = await studio.launched_study()
+        viewer = await studio.invite(study=study)
+        key = await studio.make("/v1/keys", {"role": role})
+        # Erasing comes last: everything before needs the session.
+        for method, path, body, scope in matrix(viewer.session, study["study_id"], study["title_id"])[:-1]:
+            answer = await studio.ask(method, path, body, key=key["api_key"])
+            if scope in key["scopes"]:
+                assert answer.status_code not in (401, 403), (method, path, answer.text)
+            else:
+                assert answer.status_code == 403 and problem(answer) == "scope-missing", (method, path)
+
+    async def test_no_studio_reaches_what_is_anothers(
+        self, client: httpx.AsyncClient, studio: Studio
+    ) -> None:
+        study = await studio.launched_study()
+        viewer = await studio.invite(study=study)
+        stranger = await register(client, "Stranger")
+        for method, path, body, _ in matrix(viewer.session, study["study_id"], study["title_id"]):
+            answer = await stranger.ask(method, path, body)
+            named = {viewer.session, study["study_id"], study["title_id"]}
+            if any(name in f"{path} {body}" for name in named):
+                assert answer.status_code == 404, (method, path, answer.text)
+            elif method == "GET":
+                assert not any(name in answer.text for name in named), (method, path)
+        assert (await studio.ask("GET", f"/v1/sessions/{viewer.session}")).json()["state"] == "created"
+
+    async def test_nothing_is_reached_without_a_credential(self, studio: Studio) -> None:
+        study = await studio.launched_study()
+        viewer = await studio.invite(study=study)
+        for method, path, body, _ in matrix(viewer.session, study["study_id"], study["title_id"]):
+            assert (await studio.client.request(method, path, json=body)).status_code == 401, (method, path)
+        for method, path in [
+            ("GET", ""),
+            ("POST", "/notice"),
+            ("POST", "/consent"),
+            ("POST", "/ticket"),
+            ("POST", "/withdraw"),
+        ]:
+            answer = await studio.client.request(method, f"/v1/join{path}", json={})
+            assert answer.status_code in (401, 422), (method, path)
+
+    async def test_an_api_key_is_no_join_token_and_the_other_way_round(self, studio: Studio) -> None:
+        viewer = await studio.invite()
+        assert (await studio.ask("GET", "/v1/join")).status_code == 401
+        assert (await studio.ask("GET", "/v1/sessions", key=viewer.token)).status_code == 401
+
+    async def test_a_join_token_opens_its_own_session_alone(self, studio: Studio) -> None:
+        study = await studio.launched_study()
+        first = await studio.invite(viewer="a", study=study)
+        second = await studio.invite(viewer="b", study=study)
+        tenant, _, secret = first.token.split(".", 2)
+        forged = Viewer(client=studio.client, session=second.session, token="")
+        for token in (
+            f"{tenant}.{UUID(second.session).hex}.{secret}",
+            f"{uuid4().hex}.{UUID(first.session).hex}.{secret}",
+            first.token[:-1],
+            first.token + "x",
+        ):
+            forged.token = token
+            assert (await forged.ask("GET")).status_code == 401
+
+
+class TestStudies:
+    @pytest.mark.parametrize("context", ["workplace", "education"])
+    async def test_a_study_at_work_or_in_education_is_refused_and_the_refusal_logged(
+        self, studio: Studio, database: Database, context: str
+    ) -> None:
+        title = await studio.make("/v1/titles", {"name": "t", "duration_ms": 1_000})
+        body = {"name": "s", "title_id": title["title_id"], "context": context, "jurisdictions": ["DE"]}
+        answer = await studio.ask("POST", "/v1/studies", body)
+        assert answer.status_code == 422 and problem(answer) == "context-refused"
+        logged = await rows(
+            database, studio.tenant, "SELECT detail FROM audit_entry WHERE action = 'study.refused'"
+        )
+        assert logged == [({"context": context},)]
+        assert (await studio.ask("GET", "/v1/studies")).json() == []
+
+    async def test_a_study_where_the_policy_denies_capture_is_refused(self, studio: Studio) -> None:
+        title = await studio.make("/v1/titles", {"name": "t", "duration_ms": 1_000})
+        body = {"name": "s", "title_id": title["title_id"], "context": "home", "jurisdictions": ["DE", "ZZ"]}
+        answer = await studio.ask("POST", "/v1/studies", body)
+        assert answer.status_code == 422 and problem(answer) == "jurisdiction-denied"
+
+    async def test_a_study_cannot_launch_without_an_approved_impact_assessment(self, studio: Studio) -> None:
+        title = await studio.make("/v1/titles", {"name": "t", "duration_ms": 1_000})
+        study = await studio.make(
+            "/v1/studies",
+            {"name": "s", "title_id": title["title_id"], "context": "home", "jurisdictions": ["DE"]},
+        )
+        path = f"/v1/studies/{study['study_id']}"
+        answer = await studio.ask("POST", f"{path}/launch")
+        assert answer.status_code == 409 and problem(answer) == "dpia-missing"
+        await studio.make(f"{path}/dpia", {"version": "1", "approved_by": "dpo"})
+        assert (await studio.make(f"{path}/launch"))["state"] == "launched"
+
+    async def test_nobody_is_invited_to_a_draft(self, studio: Studio) -> None:
+        title = await studio.make("/v1/titles", {"name": "t", "duration_ms": 1_000})
+        study = await studio.make(
+            "/v1/studies",
+            {"name": "s", "title_id": title["title_id"], "context": "home", "jurisdictions": ["DE"]},
+        )
+        person = await studio.make("/v1/viewers", {"pseudonym": "p"})
+        body = {"study_id": study["study_id"], "viewer_id": person["viewer_id"], "jurisdiction": "DE"}
+        answer = await studio.ask("POST", "/v1/sessions", body)
+        assert answer.status_code == 409 and problem(answer) == "study-not-launched"
+
+    @pytest.mark.parametrize("where", ["FR", "ZZ"])
+    async def test_nobody_is_invited_where_the_study_or_the_policy_is_not(
+        self, studio: Studio, where: str
+    ) -> None:
+        study = await studio.launched_study(jurisdictions=("DE",))
+        person = await studio.make("/v1/viewers", {"pseudonym": "p"})
+        body = {"study_id": study["study_id"], "viewer_id": person["viewer_id"], "jurisdiction": where}
+        answer = await studio.ask("POST", "/v1/sessions", body)
+        assert answer.status_code == 422 and problem(answer) == "jurisdiction-denied"
+
+
+class TestConsent:
+    async def test_a_consenting_viewer_gets_a_receipt_that_verifies_and_a_ticket(
+        self, studio: Studio, clock: Clock
+    ) -> None:
+        viewer = await studio.invite()
+        joined = (await viewer.ask("GET")).json()
+        assert joined["capture_allowed"] is True and joined["receipt"] is None
+        assert joined["controller"] == "Lighthouse Pictures"
+        given = await viewer.consent()
+        now = int(clock.now.timestamp() * 1e6)
+        key = signing_key(joined)
+        claims = verify_receipt(
+            given["receipt"],
+            key,
+            now_utc_us=now,
+            session=SessionId(UUID(viewer.session)),
+            tenant=TenantId(UUID(studio.tenant)),
+        )
+        assert {str(name) for name in claims.opted_out} == {"sad"}
+        assert claims.device_public_key == viewer.device.public_key().public_bytes_raw()
+        assert verify_bundle(joined["key_bundle"], key, now)
+
+        ticket = await viewer.ask("POST", "/ticket", {"receipt_sha256": given["receipt_sha256"]})
+        assert ticket.status_code == 201, ticket.text
+        admitted = verify_ticket(ticket.json()["ticket"], key, now_utc_us=now)
+        assert admitted.receipt_sha256 == given["receipt_sha256"]
+        with pytest.raises(TicketError):
+            verify_ticket(ticket.json()["ticket"], key, now_utc_us=now + 61_000_000)
+        with pytest.raises(ReceiptError):
+            verify_receipt(given["receipt"], key, now_utc_us=now + 25 * 3_600_000_000)
+        assert (await viewer.ask("GET")).json()["receipt"] == given["receipt"]
+
+    async def test_consent_without_a_notice_shown_before_is_refused(self, studio: Studio) -> None:
+        viewer = await studio.invite()
+        notice = (await viewer.ask("GET")).json()["notice"]
+        answer = await viewer.ask("POST", "/consent", viewer.consent_body(notice["sha256"]))
+        assert answer.status_code == 409 and problem(answer) == "notice-not-shown"
+
+    async def test_consent_to_another_text_than_was_shown_is_refused(self, studio: Studio) -> None:
+        viewer = await studio.invite()
+        await viewer.read_notice()
+        german = (await viewer.ask("GET", "?locale=de")).json()["notice"]
+        for digest in (german["sha256"], "0" * 64):
+            answer = await viewer.ask("POST", "/consent", viewer.consent_body(digest))
+            assert answer.status_code == 409 and problem(answer) == "notice-not-shown"
+
+    async def test_a_notice_that_is_not_in_force_cannot_be_stored(self, studio: Studio) -> None:
+        viewer = await studio.invite()
+        answer = await viewer.ask("POST", "/notice", {"sha256": "0" * 64, "locale": "en"})
+        assert answer.status_code == 409 and problem(answer) == "notice-outdated"
+
+    @pytest.mark.parametrize(
+        "forged", ["purposes", "opted_out", "notice_sha256", "device_public_key", "adult"]
+    )
+    async def test_a_request_changed_after_the_device_signed_it_is_refused(
+        self, studio: Studio, forged: str
+    ) -> None:
+        viewer = await studio.invite()
+        notice = await viewer.read_notice()
+        body = viewer.consent_body(notice["sha256"])
+        body[forged] = {
+            "purposes": ["capture", "cloud_scoring", "research_reuse"],
+            "opted_out": [],
+            "notice_sha256": "1" * 64,
+            "device_public_key": base64.b64encode(bytes(32)).decode(),
+            "adult": False,
+        }[forged]
+        answer = await viewer.ask("POST", "/consent", body)
+        assert answer.status_code == 422 and problem(answer) == "device-signature"
+
+    @pytest.mark.parametrize(
+        ("changes", "code"),
+        [
+            ({"purposes": ["capture"]}, "consent-missing-purpose"),
+            ({"purposes": ["cloud_scoring"]}, "consent-missing-purpose"),
+            (
+                {"opted_out": ["happy", "sad", "angry", "surprised", "disgust", "neutral"]},
+                "consent-all-opted-out",
+            ),
+        ],
+    )
+    async def test_choices_that_allow_nothing_are_refused_but_may_be_changed(
+        self, studio: Studio, changes: dict[str, Any], code: str
+    ) -> None:
+        viewer = await studio.invite()
+        notice = await viewer.read_notice()
+        answer = await viewer.ask("POST", "/consent", viewer.consent_body(notice["sha256"], **changes))
+        assert answer.status_code == 403 and problem(answer) == code
+        assert (await viewer.consent())["receipt"]
+
+    async def test_a_declared_minor_ends_the_session_and_leaves_only_that(
+        self, studio: Studio, database: Database, redis_client: Redis
+    ) -> None:
+        viewer = await studio.invite()
+        notice = await viewer.read_notice()
+        answer = await viewer.ask("POST", "/consent", viewer.consent_body(notice["sha256"], adult=False))
+        assert answer.status_code == 403 and problem(answer) == "consent-minor"
+        again = await viewer.ask("POST", "/consent", viewer.consent_body(notice["sha256"]))
+        assert again.status_code == 410 and problem(again) == "session-over"
+        kinds = await rows(
+            database, studio.tenant, "SELECT kind, purposes, receipt_sha256 FROM consent_event"
+        )
+        assert kinds == [("declared_minor", [], None)]
+        assert await RedisRevocations(redis_client).is_revoked(SessionId(UUID(viewer.session)))
+
+    async def test_consent_events_can_only_be_added(self, studio: Studio, database: Database) -> None:
+        viewer = await studio.invite()
+        await viewer.consent()
+        await viewer.consent(opted_out=[])
+        await viewer.ask("POST", "/withdraw")
+        kinds = await rows(database, studio.tenant, "SELECT kind FROM consent_event ORDER BY at, kind")
+        assert sorted(kind for (kind,) in kinds) == ["given", "given", "withdrawn"]
+        async with await psycopg.AsyncConnection.connect(database.app_url) as connection:
+            await connection.execute("SELECT set_config('app.tenant', %s, false)", (studio.tenant,))
+            for statement in ("UPDATE consent_event SET kind = 'given'", "DELETE FROM consent_event"):
+                with pytest.raises(psycopg.Error):
+                    async with connection.transaction():
+                        await connection.execute(statement.encode())
+
+    async def test_a_changed_choice_makes_the_old_receipt_useless_for_tickets(self, studio: Studio) -> None:
+        viewer = await studio.invite()
+        old = await viewer.consent()
+        new = await viewer.consent(opted_out=[])
+        refused = await viewer.ask("POST", "/ticket", {"receipt_sha256": old["receipt_sha256"]})
+        assert refused.status_code == 409 and problem(refused) == "receipt-unknown"
+        assert (
+            await viewer.ask("POST", "/ticket", {"receipt_sha256": new["receipt_sha256"]})
+        ).status_code == 201
+
+    async def test_no_ticket_without_consent_or_after_it_expired(self, studio: Studio, clock: Clock) -> None:
+        viewer = await studio.invite()
+        refused = await viewer.ask("POST", "/ticket", {"receipt_sha256": "0" * 64})
+        assert refused.status_code == 409 and problem(refused) == "consent-missing"
+        given = await viewer.consent()
+        clock.turn(days=1)
+        refused = await viewer.ask("POST", "/ticket", {"receipt_sha256": given["receipt_sha256"]})
+        assert refused.status_code == 410 and problem(refused) == "receipt-expired"
+
+
+class TestWithdrawal:
+    async def test_withdrawing_ends_everything_at_once_and_may_be_repeated(
+        self, studio: Studio, database: Database, redis_client: Redis
+    ) -> None:
+        viewer = await studio.invite()
+        given = await viewer.consent()
+        subscription = redis_client.pubsub()
+        await subscription.subscribe("revocations")
+        await subscription.get_message(timeout=1)
+
+        for _ in range(2):
+            answer = await viewer.ask("POST", "/withdraw")
+            assert answer.status_code == 200 and answer.json() == {"deletion": "queued"}
+
+        message = await subscription.get_message(timeout=1)
+        assert message is not None and message["data"].decode() == UUID(viewer.session).hex
+        await subscription.aclose()
+        assert await RedisRevocations(redis_client).is_revoked(SessionId(UUID(viewer.session)))
+        for path, body in [
+            ("/ticket", {"receipt_sha256": given["receipt_sha256"]}),
+            ("/notice", {"sha256": "0" * 64, "locale": "en"}),
+            ("/consent", viewer.consent_body("0" * 64)),
+        ]:
+            refused = await viewer.ask("POST", path, body)
+            assert refused.status_code == 410 and problem(refused) == "session-over"
+        jobs = await rows(database, studio.tenant, "SELECT reason FROM erasure_job")
+        assert jobs == [("withdrawal",)]
+        session = await studio.ask("GET", f"/v1/sessions/{viewer.session}")
+        assert session.json()["state"] == SessionState.WITHDRAWN
+        for what in ("timeline", "summary", "report"):
+            gone = await studio.ask("GET", f"/v1/sessions/{viewer.session}/{what}")
+            assert gone.status_code == 410 and problem(gone) == "session-erased"
+
+    async def test_withdrawing_works_before_consent_too(self, studio: Studio) -> None:
+        viewer = await studio.invite()
+        assert (await viewer.ask("POST", "/withdraw")).status_code == 200
+
+
+class TestEdges:
+    async def test_answers_carry_security_headers(self, studio: Studio) -> None:
+        answer = await studio.ask("GET", "/v1/titles")
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.headers["cache-control"] == "no-store"
+        assert answer.headers["content-security-policy"].startswith("default-src 'none'")
+        assert answer.headers["referrer-policy"] == "no-referrer"
+        assert "server" not in answer.headers
+
+    @pytest.mark.parametrize("declared", [True, False])
+    async def test_a_body_over_the_limit_is_refused_whether_declared_or_not(
+        self, studio: Studio, declared: bool
+    ) -> None:
+        headers = {"Authorization": f"Bearer {studio.key}", "Content-Type": "application/json"}
+        big = b'{"name": "' + b"x" * BODY_MAX_BYTES + b'"}'
+
+        async def chunks() -> AsyncIterator[bytes]:
+            for at in range(0, len(big), 8_192):
+                yield big[at : at + 8_192]
+
+        content = big if declared else chunks()
+        answer = await studio.client.post("/v1/titles", content=content, headers=headers)
+        assert answer.status_code == 413 and problem(answer) == "too-large"
+
+    async def test_a_malformed_request_is_told_where_but_not_quoted(self, studio: Studio) -> None:
+        answer = await studio.ask("POST", "/v1/titles", {"name": "geheim\x00", "duration_ms": -1, "extra": 1})
+        assert answer.status_code == 422 and problem(answer) == "invalid-request"
+        assert {item["where"] for item in answer.json()["errors"]} == {
+            "body.name",
+            "body.duration_ms",
+            "body.extra",
+        }
+        assert "geheim" not in answer.text
+
+    async def test_names_that_are_not_known_are_problems_too(self, client: httpx.AsyncClient) -> None:
+        answer = await client.get("/v1/nothing")
+        assert answer.status_code == 404 and problem(answer) == "not-found"
+        answer = await client.put("/v1/titles")
+        assert answer.status_code == 405 and problem(answer) == "method-not-allowed"
+
+    async def test_the_policy_and_the_keys_are_public(self, client: httpx.AsyncClient) -> None:
+        policy = (await client.get("/v1/privacy/policy")).json()
+        assert policy["minimum_age_years"] >= 18 and "DE" in policy["jurisdictions"]
+        keys = (await client.get("/.well-known/countenance/keys")).json()
+        assert verify_bundle(
+            keys["key_bundle"], signing_key(keys), int(Clock().now.timestamp() * 1e6) + 1_000_000
+        )
+
+    async def test_health_readiness_metrics_and_openapi_are_served(self, client: httpx.AsyncClient) -> None:
+        assert (await client.get("/healthz")).json() == {"status": "ok"}
+        ready = await client.get("/readyz")
+        assert ready.status_code == 200
+        assert ready.json() == {"ready": True, "checks": {"postgres": "ok", "redis": "ok"}}
+        assert "countenance_api_requests_total" in (await client.get("/metrics")).text
+        assert (await client.get("/v1/openapi.json")).json()["info"]["title"] == "Countenance"
+
+    async def test_a_store_that_is_away_is_said_so(self, studio: Studio, pool: Pool) -> None:
+        await pool.close()
+        answer = await studio.ask("GET", "/v1/titles")
+        assert answer.status_code == 503 and problem(answer) == "unavailable"
+        assert answer.headers["retry-after"] == "1"
+        assert (await studio.client.get("/readyz")).status_code == 503
