@@ -1,0 +1,114 @@
+"""Erasing a session's rows, with the receipt in the same transaction (rule L5)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import uuid4
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from cloud.adapters.postgres.audit import append_entry
+from cloud.adapters.postgres.connection import Pool, tenant_transaction
+from cloud.adapters.postgres.queries import load_queries
+from cloud.adapters.postgres.rows import fetch_records
+from cloud.errors import NotFoundError
+from cloud.lifecycle.due import to_utc_us
+from cloud.ports.records import ErasureJob
+from privacy.erasure import ErasurePlan, ErasureStep, StepOutcome, sign_deletion_receipt
+from privacy.ids import TenantId
+
+JOBS_PER_TURN = 100
+
+_STATEMENTS = {
+    ErasureStep.DESTROY_KEY: "delete_key",
+    ErasureStep.DELETE_FRAMES: "delete_frames",
+    ErasureStep.DELETE_TIMELINES: "delete_timelines",
+    ErasureStep.DELETE_FACTS: "delete_facts",
+    ErasureStep.MARK_ERASED: "mark_erased",
+}
+
+_Q = load_queries("erasures")
+
+
+class PostgresErasures:
+    """The queue of deletions, and what they delete here."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def list_pending(self, tenant: TenantId) -> list[ErasureJob]:
+        """List up to `JOBS_PER_TURN` waiting deletions, oldest first.
+
+        Raises:
+            StoreError: PostgreSQL cannot be reached.
+        """
+        async with tenant_transaction(self._pool, tenant) as connection:
+            values = {"tenant": tenant, "limit": JOBS_PER_TURN}
+            return await fetch_records(connection, ErasureJob, _Q["list_pending"], values)
+
+    async def erase(
+        self,
+        plan: ErasurePlan,
+        *,
+        transient: Sequence[StepOutcome],
+        requested_at: datetime,
+        signing_key: Ed25519PrivateKey,
+        now: datetime,
+    ) -> str:
+        """Do the steps of a plan that concern the database, and receipt the whole.
+
+        Args:
+            plan: from `privacy.erasure.plan_erasure`.
+            transient: outcomes of the steps that came before, outside the database.
+            requested_at: when the erasure was asked for.
+            signing_key: the platform's.
+            now: when.
+
+        Returns:
+            The signed receipt, stored already.
+
+        Raises:
+            NotFoundError: no such session.
+            ErasureError: a step left something; nothing was committed.
+            StoreError: PostgreSQL cannot be reached.
+        """
+        values = {"tenant": plan.tenant, "session": plan.session, "now": now}
+        async with tenant_transaction(self._pool, plan.tenant) as connection:
+            row = await (await connection.execute(_Q["lock_session"], values)).fetchone()
+            if row is None:
+                raise NotFoundError("no such session")
+            gone = [
+                (step, (await connection.execute(_Q[statement], values)).rowcount)
+                for step, statement in _STATEMENTS.items()
+                if step in plan.steps
+            ]
+            left = await (await connection.execute(_Q["count_left"], values)).fetchone()
+            outcomes = tuple(transient) + tuple(
+                StepOutcome(step=step, before=count + after, after=after)
+                for (step, count), after in zip(gone, left or (), strict=True)
+            )
+            receipt_id = uuid4()
+            receipt = sign_deletion_receipt(
+                plan,
+                outcomes,
+                signing_key,
+                receipt_id=receipt_id,
+                pseudonym=row[1],
+                requested_utc_us=min(to_utc_us(requested_at), to_utc_us(now)),
+                completed_utc_us=to_utc_us(now),
+            )
+            await connection.execute(_Q["finish_job"], values)
+            await connection.execute(
+                _Q["insert_receipt"], {**values, "receipt_id": receipt_id, "receipt_jws": receipt}
+            )
+            await append_entry(
+                connection,
+                plan.tenant,
+                actor="worker:lifecycle",
+                action="session.erased",
+                subject=f"session:{plan.session}",
+                detail={"reason": str(plan.reason), "receipt_id": str(receipt_id)},
+                now=now,
+            )
+        return receipt

@@ -1,0 +1,140 @@
+"""The lifecycle process: trims crop streams, and as the one leader erases, seals, enforces retention."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Mapping
+from datetime import UTC, datetime
+
+import psycopg
+import psycopg_pool
+import structlog
+
+from cloud.adapters.key_custody import LocalKeyCustody
+from cloud.adapters.postgres.connection import Pool
+from cloud.adapters.postgres.erasures import PostgresErasures
+from cloud.adapters.postgres.registry import Registry
+from cloud.adapters.postgres.retention import PostgresRetention
+from cloud.adapters.postgres.sealing import TimelineSealer
+from cloud.adapters.redis_connection import connect
+from cloud.adapters.redis_sessions import RedisRevocations, RedisSetupStore
+from cloud.adapters.redis_streams import RedisCropStream
+from cloud.config import Settings
+from cloud.errors import StoreError, StreamError
+from cloud.observability import OK, serve_ops
+from cloud.platform_keys import load_kek, load_signing_key
+from cloud.ports.streams import CropStream
+from cloud.workers import lifecycle_metrics as metrics
+from cloud.workers.aggregate import postgres_state, waiting_pool
+from cloud.workers.lifecycle_loop import LifecycleLoop, LifecycleTools, fold_seconds
+from privacy.policy import Artefact, load_policy
+
+TRIM_PERIOD_S = 0.5
+TURN_PERIOD_S = 0.5
+CANDIDACY_PERIOD_S = 2.0
+_LEADER_LOCK = 0x6C69666563796C65
+
+_log = structlog.get_logger(__name__)
+
+
+def utc_now() -> datetime:
+    """Read the clock."""
+    return datetime.now(UTC)
+
+
+async def run(settings: Settings, *, stop: asyncio.Event) -> None:
+    """Work until `stop` is set.
+
+    Raises:
+        ConfigError: a key file is missing or malformed, or the metrics address cannot be bound.
+    """
+    custody = LocalKeyCustody(load_kek(settings.state_dir))
+    signing_key = load_signing_key(settings.state_dir)
+    policy = load_policy()
+    redis = connect(settings.redis_url)
+    crops = RedisCropStream(redis, utc_ms=lambda: int(utc_now().timestamp() * 1_000))
+    max_age_ms = policy.ttl_us(Artefact.CIPHERTEXT_CROP) // 1_000
+    trimming = asyncio.create_task(_trim(crops, shards=settings.shards, max_age_ms=max_age_ms))
+    try:
+        async with waiting_pool(settings.database_url, stop=stop) as pool:
+            if pool is None:
+                return
+            tools = LifecycleTools(
+                registry=Registry(pool),
+                sealer=TimelineSealer(pool, custody, fold_seconds=fold_seconds),
+                erasures=PostgresErasures(pool),
+                retention=PostgresRetention(pool),
+                crops=crops,
+                setups=RedisSetupStore(redis),
+                revocations=RedisRevocations(redis),
+                policy=policy,
+                signing_key=signing_key,
+                shards=settings.shards,
+                clock=utc_now,
+            )
+
+            async def readiness() -> Mapping[str, str]:
+                return {"postgres": await postgres_state(pool), "redis": await _redis_state(crops)}
+
+            async with serve_ops(settings.metrics_bind, readiness=readiness):
+                await _lead(pool, LifecycleLoop(tools), stop)
+    finally:
+        trimming.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await trimming
+        await redis.aclose()
+
+
+async def _trim(crops: CropStream, *, shards: int, max_age_ms: int) -> None:
+    """Trim every crop stream twice a second, leader or not: it may be done by several."""
+    while True:
+        try:
+            metrics.TRIMMED.inc(await crops.trim(range(shards), max_age_ms=max_age_ms))
+        except StreamError:
+            metrics.TRIM_FAILURES.inc()
+        await asyncio.sleep(TRIM_PERIOD_S)
+
+
+async def _lead(pool: Pool, loop: LifecycleLoop, stop: asyncio.Event) -> None:
+    """Take turns while leading; stand by while another process leads."""
+    while not stop.is_set():
+        try:
+            async with _leadership(pool) as connection:
+                while connection is not None and not stop.is_set():
+                    await connection.execute("SELECT 1")
+                    await loop.turn()
+                    await _pause(stop, TURN_PERIOD_S)
+        except (StoreError, psycopg.Error, psycopg_pool.PoolTimeout) as error:
+            metrics.FAILURES.labels(stage="lead", error=type(error).__name__).inc()
+            _log.warning("lifecycle lost postgres", error=type(error).__name__)
+        await _pause(stop, CANDIDACY_PERIOD_S)
+
+
+@contextlib.asynccontextmanager
+async def _leadership(pool: Pool) -> AsyncIterator[psycopg.AsyncConnection[tuple[object, ...]] | None]:
+    """Hold the leader's lock on a connection of its own; None while another process holds it."""
+    async with pool.connection() as connection:
+        row = await (await connection.execute("SELECT pg_try_advisory_lock(%s)", (_LEADER_LOCK,))).fetchone()
+        is_leader = bool(row and row[0])
+        metrics.LEADER.set(is_leader)
+        try:
+            yield connection if is_leader else None
+        finally:
+            metrics.LEADER.set(0)
+            if is_leader and not connection.closed:
+                with contextlib.suppress(psycopg.Error):
+                    await connection.execute("SELECT pg_advisory_unlock(%s)", (_LEADER_LOCK,))
+
+
+async def _redis_state(crops: CropStream) -> str:
+    try:
+        await crops.depth([0])
+    except StreamError as error:
+        return str(error)
+    return OK
+
+
+async def _pause(stop: asyncio.Event, seconds: float) -> None:
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(stop.wait(), seconds)

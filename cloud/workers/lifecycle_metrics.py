@@ -1,0 +1,14 @@
+"""Metrics of the lifecycle worker."""
+
+from prometheus_client import Counter, Gauge
+
+LEADER = Gauge("countenance_lifecycle_leader", "1 while this process is the leader")
+TRIMMED = Counter("countenance_lifecycle_crops_trimmed_total", "Crop entries that aged out")
+TRIM_FAILURES = Counter("countenance_lifecycle_trim_failures_total", "Trims that the stream refused")
+SEALED = Counter("countenance_lifecycle_sessions_sealed_total", "Sessions sealed, again ones included")
+LOST = Counter("countenance_lifecycle_sessions_lost_total", "Live sessions closed for their silence")
+ERASED = Counter("countenance_lifecycle_sessions_erased_total", "Sessions erased, by reason", ["reason"])
+FAILURES = Counter(
+    "countenance_lifecycle_failures_total", "Failed steps by stage and error", ["stage", "error"]
+)
+LAG_SECONDS = Gauge("countenance_retention_lag_seconds", "How overdue the oldest artefact is", ["artefact"])
