@@ -14,7 +14,7 @@ ACK_WAIT_US = 2_000_000
 ENTRIES_MAX = 1_024
 """Bounds the ring's memory to about 3.5 MB, whatever the frame rate."""
 
-RESENDS_PER_FRAME = 0.1
+FRAMES_PER_RESEND = 10
 RESENDS_BURST = 60
 
 
@@ -35,7 +35,7 @@ class ResendRing:
 
     def __init__(self) -> None:
         self._entries: OrderedDict[int, RingEntry] = OrderedDict()
-        self._budget = 0.0
+        self._credit = 0
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -44,7 +44,7 @@ class ResendRing:
         """Hold one more envelope; give those that had to leave for lack of room."""
         entry.tried_us = entry.sent_us
         self._entries[entry.frame] = entry
-        self._budget = min(RESENDS_BURST, self._budget + RESENDS_PER_FRAME)
+        self._credit = min(RESENDS_BURST * FRAMES_PER_RESEND, self._credit + 1)
         overflow = len(self._entries) - ENTRIES_MAX
         return [self._entries.popitem(last=False)[1] for _ in range(overflow)]
 
@@ -71,11 +71,11 @@ class ResendRing:
         """Give envelopes to send again, oldest first, within a tenth of the rate."""
         resends: list[bytes] = []
         for entry in self._entries.values():
-            if self._budget < 1 or now_us - entry.sent_us < ACK_WAIT_US:
+            if self._credit < FRAMES_PER_RESEND or now_us - entry.sent_us < ACK_WAIT_US:
                 break
             if now_us - entry.tried_us >= ACK_WAIT_US:
                 entry.tried_us = now_us
-                self._budget -= 1
+                self._credit -= FRAMES_PER_RESEND
                 resends.append(entry.envelope)
         return resends
 
