@@ -160,7 +160,9 @@ def check_receipt(
         PlatformError: the platform's key is malformed.
     """
     if receipt is None or device_key is None:
-        raise ConsentMissingError("there is no consent for this session yet; run `countenance-agent consent` first")
+        raise ConsentMissingError(
+            "there is no consent for this session yet; run `countenance-agent consent` first"
+        )
     if not join.capture_allowed:
         raise ConsentMissingError("capture is not allowed where you are")
     try:

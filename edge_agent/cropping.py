@@ -71,7 +71,9 @@ def _averaged_region(
     x_max, y_max = min(frame.width, x_max), min(frame.height, y_max)
     if x_max - x_min < 2 or y_max - y_min < 2:
         return frame.pixels, matrix
-    part, by = shrink(frame.pixels[y_min:y_max, x_min:x_max], _longer_side(x_max - x_min, y_max - y_min, scale))
+    part, by = shrink(
+        frame.pixels[y_min:y_max, x_min:x_max], _longer_side(x_max - x_min, y_max - y_min, scale)
+    )
     # Pixel centres: full = (small + 0.5) / by - 0.5 + origin.
     back, middle = 1.0 / by, 0.5 / by - 0.5
     to_full = np.array([[back, 0, middle + x_min], [0, back, middle + y_min], [0, 0, 1]], np.float32)

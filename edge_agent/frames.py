@@ -78,8 +78,10 @@ def as_bgr(picture: UInt8Array) -> UInt8Array:
     if picture.dtype != np.uint8 or picture.ndim not in (2, 3):
         raise FrameError(f"a frame must be uint8 with 2 or 3 axes, got {picture.dtype} with {picture.ndim}")
     height, width = picture.shape[:2]
-    if not (FRAME_SIDE_MIN_PX <= min(height, width) and max(height, width) <= FRAME_SIDE_MAX_PX):
-        raise FrameError(f"a frame of {width}x{height} px is outside {FRAME_SIDE_MIN_PX}..{FRAME_SIDE_MAX_PX} px")
+    if min(height, width) < FRAME_SIDE_MIN_PX or max(height, width) > FRAME_SIDE_MAX_PX:
+        raise FrameError(
+            f"a frame of {width}x{height} px is outside {FRAME_SIDE_MIN_PX}..{FRAME_SIDE_MAX_PX} px"
+        )
     channels = 1 if picture.ndim == 2 else picture.shape[2]
     if channels == 3:
         return picture

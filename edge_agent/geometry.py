@@ -63,7 +63,10 @@ class Box:
     def scaled(self, factor: float) -> Box:
         """Return this box with all coordinates multiplied, as when its picture is resized."""
         return Box(
-            x_min=self.x_min * factor, y_min=self.y_min * factor, x_max=self.x_max * factor, y_max=self.y_max * factor
+            x_min=self.x_min * factor,
+            y_min=self.y_min * factor,
+            x_max=self.x_max * factor,
+            y_max=self.y_max * factor,
         )
 
     def squared(self, factor: float) -> Box:

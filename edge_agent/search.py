@@ -65,7 +65,9 @@ class FaceSearch:
         settings = self._settings
         self.inferences += 1
         proposals = detect(self._network, view.bgr, min_score=settings.propose_min_score)
-        placed = [p.moved(factor=1.0 / view.scale, dx=0.0, dy=0.0) for p in proposals[: settings.proposals_max]]
+        placed = [
+            p.moved(factor=1.0 / view.scale, dx=0.0, dy=0.0) for p in proposals[: settings.proposals_max]
+        ]
         claimed = {_nearest(placed, box) for box in known}
         faces = [face for i, face in enumerate(placed) if i in claimed]
         for i, face in enumerate(placed):

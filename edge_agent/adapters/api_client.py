@@ -73,7 +73,11 @@ class ApiClient:
 
     def _call(self, method: str, path: str, body: Mapping[str, object] | None = None) -> bytes:
         invite = self._invite
-        headers = {"Authorization": f"Bearer {invite.token}", "Accept": "application/json", "Connection": "close"}
+        headers = {
+            "Authorization": f"Bearer {invite.token}",
+            "Accept": "application/json",
+            "Connection": "close",
+        }
         payload = None
         if body is not None:
             headers["Content-Type"] = "application/json"

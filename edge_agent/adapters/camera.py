@@ -133,4 +133,4 @@ def _open_file(path: Path) -> cv2.VideoCapture:
 def quiet_opencv() -> None:
     """Keep OpenCV to one thread and off standard error; call once, before the first frame."""
     cv2.setNumThreads(1)
-    cv2.setLogLevel(0)
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)

@@ -78,6 +78,19 @@ class CredentialStore:
         """
         self._write(f"{session.hex}.receipt", receipt)
 
+    def last_epoch(self, session: UUID) -> int:
+        """Return the largest epoch that this session ever used here, 0 if none."""
+        text = self._read(f"{session.hex}.epoch") or "0"
+        return int(text) if text.isdecimal() else 0
+
+    def store_epoch(self, session: UUID, epoch: int) -> None:
+        """Write an epoch down before it is used.
+
+        Raises:
+            CredentialError: it cannot be stored.
+        """
+        self._write(f"{session.hex}.epoch", str(epoch))
+
     def forget(self, session: UUID) -> None:
         """Remove receipt and device key: after a withdrawal nothing of this session can be sealed again."""
         if self._use_keyring:
@@ -91,13 +104,17 @@ class CredentialStore:
         except FileNotFoundError:
             return None
         except (OSError, UnicodeDecodeError) as error:
-            raise CredentialError(f"{name.partition('.')[2]} cannot be read: {type(error).__name__}") from None
+            raise CredentialError(
+                f"{name.partition('.')[2]} cannot be read: {type(error).__name__}"
+            ) from None
 
     def _write(self, name: str, text: str) -> None:
         path = self._home / name
         try:
             self._home.mkdir(mode=0o700, parents=True, exist_ok=True)
-            descriptor = os.open(path.with_suffix(path.suffix + ".new"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            descriptor = os.open(
+                path.with_suffix(path.suffix + ".new"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600
+            )
             with os.fdopen(descriptor, "w", encoding="ascii") as file:
                 file.write(text)
             path.with_suffix(path.suffix + ".new").replace(path)

@@ -66,7 +66,7 @@ class LiteRtNetwork:
         if detail["dtype"] is np.float32:
             return np.asarray(raw, np.float32)
         scale, zero = detail["quantization"]
-        return (raw.astype(np.float32) - np.float32(zero)) * np.float32(scale)
+        return np.asarray((raw.astype(np.float32) - zero) * scale, np.float32)
 
 
 def load_network(manifest: Manifest, variant_id: str) -> LiteRtNetwork:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -32,6 +33,7 @@ class CaptureThread(threading.Thread):
 
     Attributes:
         error: why capture ended early, None at the end of a file or after `stop`.
+        busy_cpu_s: CPU time of this thread so far: decoding, for a file.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class CaptureThread(threading.Thread):
         self._stopped = threading.Event()
         self._index = 0
         self.error: AgentError | None = None
+        self.busy_cpu_s = 0.0
 
     def stop(self) -> None:
         """End capture soon; the device is closed by the thread itself."""
@@ -161,3 +164,4 @@ class CaptureThread(threading.Thread):
         frame = Frame(pixels=pixels, index=self._index, monotonic_us=now_us)
         self._index += 1
         self._slot.put(Captured(frame=frame, missed=missed))
+        self.busy_cpu_s = time.thread_time()

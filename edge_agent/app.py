@@ -1,0 +1,192 @@
+"""Composition root: consent, camera, vision and connection of one run."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from edge_agent.adapters.aiortc_peer import AiortcPeer
+from edge_agent.adapters.api_client import ApiClient
+from edge_agent.adapters.camera import OpenCvSource, quiet_opencv
+from edge_agent.adapters.clocks import monotonic_us, utc_us
+from edge_agent.adapters.credential_store import CredentialStore
+from edge_agent.adapters.detector_selection import detector_manifest, load_selected, select_detector
+from edge_agent.adapters.hardening import forbid_core_dumps
+from edge_agent.adapters.signalling_client import SignallingClient
+from edge_agent.config import RunSettings
+from edge_agent.consenting import JoinInfo, check_receipt, pool_key
+from edge_agent.errors import AgentError, ConsentMissingError, PlatformError, RevokedError
+from edge_agent.invite import Invite
+from edge_agent.loops.capture import CaptureSettings, CaptureThread
+from edge_agent.loops.latest import LatestFrame
+from edge_agent.loops.link import LinkFactories
+from edge_agent.loops.live_run import LiveRun
+from edge_agent.loops.send import SendContext, SendLoop
+from edge_agent.loops.vision import Seen, VisionThread
+from edge_agent.pipeline import FramePipeline
+from edge_agent.playback import MediaClock
+from edge_agent.search import FaceSearch
+from edge_agent.summary import RunSummary
+from privacy.ids import SessionId, TenantId
+from privacy.payload import max_content_bytes
+from privacy.receipts import ReceiptClaims, receipt_digest
+from privacy.sealing import SessionSealer
+from privacy.wire import limits
+from privacy.wire.sender import SenderSession
+
+HTTP_GONE = 410
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Permission:
+    """Proof that the camera may open.
+
+    Attributes:
+        join: what the platform said about the session.
+        receipt: the signed receipt.
+        claims: what it agrees to.
+        device_key: whose public half it names.
+    """
+
+    join: JoinInfo
+    receipt: str
+    claims: ReceiptClaims
+    device_key: Ed25519PrivateKey
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunResult:
+    """What a run did, and what ended it.
+
+    Attributes:
+        summary: its figures.
+        error: what ended it early, None at its proper end.
+    """
+
+    summary: RunSummary
+    error: AgentError | None
+
+
+def ask_receipt(invite: Invite, api: ApiClient, store: CredentialStore) -> Permission:
+    """Check consent before any device is touched.
+
+    Raises:
+        ConsentMissingError: there is no receipt that allows this.
+        PlatformError: the platform refuses or does not answer.
+    """
+    join = api.join()
+    receipt, device_key = store.receipt(invite.session), store.device_key(invite.session)
+    claims = check_receipt(receipt, join, invite=invite, device_key=device_key, now_utc_us=utc_us())
+    if receipt is None or device_key is None:
+        raise ConsentMissingError("there is no consent for this session yet")
+    return Permission(join=join, receipt=receipt, claims=claims, device_key=device_key)
+
+
+async def run_agent(
+    settings: RunSettings, *, stop: asyncio.Event, show_status: Callable[[str], None]
+) -> RunResult:
+    """Run one session from consent check to summary.
+
+    Args:
+        settings: see there.
+        stop: ends the run in order when set.
+        show_status: takes the live status line, once a second.
+
+    Raises:
+        AgentError: whatever keeps the run from starting. Once frames flow, an error ends the run and is
+            named in the summary's `exit_reason`.
+    """
+    forbid_core_dumps()
+    quiet_opencv()
+    store, api = CredentialStore(settings.home), ApiClient(settings.invite)
+    permission = await asyncio.to_thread(ask_receipt, settings.invite, api, store)
+    manifest = detector_manifest()
+    choice = await asyncio.to_thread(select_detector, settings.detector, store.home, manifest)
+    network = load_selected(choice, manifest)
+    search = FaceSearch(network)
+    source = OpenCvSource(settings.camera, fps=settings.fps)
+    media = MediaClock(camera_delay_us=settings.camera_delay_ms * 1000)
+    context = SendContext(
+        factories=_factories(settings, api, permission),
+        new_sealer=partial(_new_sealer, settings, store, permission),
+        media=media,
+        detector_id=network.detector_id,
+        now_us=monotonic_us,
+        utc_us=utc_us,
+    )
+    sender = SendLoop(context, SenderSession(last_epoch=store.last_epoch(settings.invite.session)))
+    try:
+        await sender.connect()
+    except BaseException:
+        source.close()
+        raise
+    slot = LatestFrame()
+    capture = CaptureThread(
+        source,
+        reopen=partial(OpenCvSource, settings.camera, fps=settings.fps),
+        slot=slot,
+        now_us=monotonic_us,
+        settings=CaptureSettings(loop=settings.loop),
+    )
+    events = asyncio.get_running_loop()
+
+    def deliver(seen: Seen) -> None:
+        with contextlib.suppress(RuntimeError):
+            events.call_soon_threadsafe(sender.on_seen, seen)
+
+    vision = VisionThread(
+        slot, FramePipeline(search, content_limit_bytes=max_content_bytes()), deliver=deliver
+    )
+    run = LiveRun(settings, sender=sender, capture=capture, vision=vision, media=media)
+    reason, error = await run.until_over(stop, show_status)
+    summary = run.summary(
+        reason, detector=choice.variant, detector_id=network.detector_id, inferences=search.inferences
+    )
+    return RunResult(summary=summary, error=error)
+
+
+def _factories(settings: RunSettings, api: ApiClient, permission: Permission) -> LinkFactories:
+    digest = receipt_digest(permission.receipt).hex()
+
+    async def ticket() -> tuple[str, str]:
+        try:
+            found = await asyncio.to_thread(api.ticket, receipt_sha256=digest)
+        except PlatformError as error:
+            if error.status == HTTP_GONE:
+                raise RevokedError(
+                    "the session is over: consent withdrawn or expired, or the session closed"
+                ) from None
+            raise
+        return found.ticket, found.ingest_url
+
+    def peer(on_control: Callable[[bytes], None], on_closed: Callable[[], None]) -> AiortcPeer:
+        return AiortcPeer(ice_servers=settings.ice_servers, on_control=on_control, on_closed=on_closed)
+
+    return LinkFactories(ticket=ticket, signalling=SignallingClient.open, peer=peer)
+
+
+def _new_sealer(
+    settings: RunSettings, store: CredentialStore, permission: Permission, epoch: int
+) -> SessionSealer:
+    now_utc_us = utc_us()
+    # The epoch is written down before it is used: a number that was ever sealed under must not return.
+    store.store_epoch(settings.invite.session, epoch)
+    key = pool_key(permission.join, now_utc_us=now_utc_us)
+    return SessionSealer.start(
+        key,
+        session=SessionId(settings.invite.session),
+        tenant=TenantId(settings.invite.tenant),
+        epoch=epoch,
+        receipt=permission.receipt,
+        device_key=permission.device_key,
+        not_after_utc_us=min(
+            now_utc_us + limits.EPOCH_MAX_S * 1_000_000,
+            key.not_after_utc_us,
+            permission.claims.expires_utc_us,
+        ),
+    )

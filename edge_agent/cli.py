@@ -1,0 +1,253 @@
+"""The command `countenance-agent`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import logging
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import structlog
+
+from edge_agent.errors import AgentError, ConsentMissingError, RevokedError, SettingError
+from edge_agent.invite import Invite, parse_invite
+from privacy.redaction import redact_event
+
+EXIT_OK, EXIT_ERROR, EXIT_USAGE, EXIT_NO_CONSENT, EXIT_REVOKED = 0, 1, 2, 3, 4
+
+_EXAMPLES = """\
+examples:
+  countenance-agent consent  --invite 'https://studio.example/v1/join#...'
+  countenance-agent run      --invite 'https://studio.example/v1/join#...' --camera 0
+  countenance-agent run      --invite 'http://127.0.0.1:8000/v1/join#...' --camera clip.mp4 --loop --duration 60
+  countenance-agent withdraw --invite 'https://studio.example/v1/join#...'
+  countenance-agent doctor   --json
+
+exit status: 0 done, 1 error, 2 wrong usage, 3 no valid consent, 4 ended by the other side
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; return its exit status."""
+    _set_up_logging()
+    arguments = _parser().parse_args(argv)
+    try:
+        status: int = arguments.command(arguments)
+    except ConsentMissingError as error:
+        return _fail(error, EXIT_NO_CONSENT)
+    except RevokedError as error:
+        return _fail(error, EXIT_REVOKED)
+    except SettingError as error:
+        return _fail(error, EXIT_USAGE)
+    except AgentError as error:
+        return _fail(error, EXIT_ERROR)
+    except KeyboardInterrupt:
+        return EXIT_OK
+    return status
+
+
+def _consent(arguments: argparse.Namespace) -> int:
+    from edge_agent.adapters.credential_store import CredentialStore
+    from edge_agent.consent_dialogue import GivenAnswers, give_consent
+    from edge_agent.consenting import parse_expressions, parse_purposes
+
+    unattended = arguments.accept is not None
+    given = GivenAnswers(
+        purposes=parse_purposes(_names(arguments.accept)) if unattended else None,
+        opted_out=parse_expressions(_names(arguments.opt_out or ""))
+        if unattended or arguments.opt_out
+        else None,
+        is_adult=True if arguments.adult else (False if unattended else None),
+    )
+    claims = give_consent(
+        _invite(arguments),
+        store=CredentialStore(arguments.home),
+        locale=arguments.locale,
+        given=given,
+        ask=input,
+        show=print,
+    )
+    agreed = ", ".join(purpose.value for purpose in sorted(claims.purposes))
+    print(f"Consent is recorded: {agreed}. Receipt {claims.receipt_id}.")
+    print("Withdraw at any time, also while watching: countenance-agent withdraw --invite ...")
+    return EXIT_OK
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from edge_agent.config import RunSettings
+
+    settings = RunSettings(
+        invite=_invite(arguments),
+        camera=arguments.camera,
+        home=arguments.home,
+        loop=arguments.loop,
+        fps=arguments.fps,
+        duration_s=arguments.duration,
+        detector=arguments.detector,
+        ice_servers=tuple(arguments.ice_server),
+        camera_delay_ms=arguments.camera_delay_ms,
+        summary=arguments.summary,
+        is_quiet=arguments.quiet,
+    )
+    from edge_agent.app import RunResult, run_agent
+
+    async def until_stopped() -> RunResult:
+        stop = asyncio.Event()
+        for name in (signal.SIGINT, signal.SIGTERM):
+            with contextlib.suppress(NotImplementedError, ValueError):
+                asyncio.get_running_loop().add_signal_handler(name, stop.set)
+        return await run_agent(settings, stop=stop, show_status=_status_line(settings.is_quiet))
+
+    with _loop_runner() as runner:
+        result = runner.run(until_stopped())
+    text = result.summary.to_json()
+    if settings.summary is None:
+        print(text, end="")
+    else:
+        _write(settings.summary, text)
+    if result.error is not None:
+        raise result.error
+    if not settings.is_quiet:
+        print(f"\n{result.summary.exit_reason}", file=sys.stderr)
+    return EXIT_OK
+
+
+def _status_line(is_quiet: bool) -> Callable[[str], None]:
+    if is_quiet:
+        return lambda _text: None
+    end = "" if sys.stderr.isatty() else "\n"
+    start = "\r\x1b[K" if sys.stderr.isatty() else ""
+    return lambda text: print(f"{start}{text}", end=end, file=sys.stderr, flush=True)
+
+
+def _withdraw(arguments: argparse.Namespace) -> int:
+    from edge_agent.adapters.api_client import ApiClient
+    from edge_agent.adapters.credential_store import CredentialStore
+
+    invite = _invite(arguments)
+    # Locally first: whatever the network does, nothing more can be sealed for this session from here.
+    CredentialStore(arguments.home).forget(invite.session)
+    ApiClient(invite).withdraw()
+    print("Consent is withdrawn. Capture stops, and your data is being deleted.")
+    return EXIT_OK
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    from edge_agent.doctor import examine, report
+
+    invite = _invite(arguments) if arguments.invite else None
+    findings = examine(camera=arguments.camera, home=arguments.home, invite=invite)
+    print(report(findings, as_json=arguments.json))
+    return EXIT_OK if all(finding.is_good for finding in findings) else EXIT_ERROR
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="countenance-agent",
+        description="Reads your expression while you watch, only with your consent; faces leave sealed or not at all.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    consent = _command(commands, "consent", _consent, "show the notice and give consent")
+    consent.add_argument(
+        "--accept", metavar="PURPOSES", help="agree without questions: capture,cloud_scoring[,...]"
+    )
+    consent.add_argument(
+        "--opt-out", metavar="EXPRESSIONS", help="expressions never to be reported: sad,angry"
+    )
+    consent.add_argument("--adult", action="store_true", help="declare to be of age")
+    consent.add_argument("--locale", help="language of the notice, such as en or de")
+    run = _command(commands, "run", _run, "watch: camera to sealed faces")
+    run.add_argument("--camera", required=True, metavar="0|FILE", help="device number, or a video file")
+    run.add_argument("--loop", action="store_true", help="play a file again and again")
+    run.add_argument("--fps", type=float, help="rate, 1..60 (default: the source's own)")
+    run.add_argument("--duration", type=float, metavar="S", help="end after S seconds")
+    run.add_argument("--detector", default="auto", help="auto (measured once), int8 or float32")
+    run.add_argument("--ice-server", action="append", default=[], metavar="URL", help="STUN or TURN server")
+    run.add_argument("--camera-delay-ms", type=int, default=0, metavar="MS", help="light to frame, 0..500")
+    run.add_argument("--summary", type=Path, metavar="FILE", help="write the run's figures as JSON")
+    run.add_argument("--quiet", action="store_true", help="no live status line")
+    _command(commands, "withdraw", _withdraw, "withdraw consent; stops a running session within a second")
+    doctor = _command(commands, "doctor", _doctor, "check camera, detector and consent", needs_invite=False)
+    doctor.add_argument(
+        "--camera", metavar="0|FILE", help="also open this camera (needs --invite and consent)"
+    )
+    doctor.add_argument("--json", action="store_true", help="machine-readable")
+    return parser
+
+
+def _command(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    function: Callable[[argparse.Namespace], int],
+    text: str,
+    *,
+    needs_invite: bool = True,
+) -> argparse.ArgumentParser:
+    command = commands.add_parser(
+        name,
+        help=text,
+        description=text,
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.add_argument(
+        "--invite", required=needs_invite, metavar="URL", help="the invitation link, in quotes"
+    )
+    command.add_argument("--home", type=Path, metavar="DIR", help="where receipt and device key are kept")
+    command.set_defaults(command=function)
+    return command
+
+
+def _invite(arguments: argparse.Namespace) -> Invite:
+    return parse_invite(arguments.invite)
+
+
+def _names(text: str) -> list[str]:
+    return [name for name in text.split(",") if name.strip()]
+
+
+def _loop_runner() -> asyncio.Runner:
+    try:
+        import uvloop
+    except ImportError:
+        # Not on Windows, and not needed: it only makes sending cheaper.
+        return asyncio.Runner()
+    return asyncio.Runner(loop_factory=uvloop.new_event_loop)
+
+
+def _set_up_logging() -> None:
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            redact_event,
+            structlog.processors.JSONRenderer(),
+        ],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+    )
+    logging.getLogger("aioice").setLevel(logging.ERROR)
+    logging.getLogger("aiortc").setLevel(logging.ERROR)
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, "utf-8")
+    except OSError as error:
+        raise SettingError(f"the summary cannot be written: {error.strerror}") from None
+
+
+def _fail(error: AgentError, status: int) -> int:
+    print(f"\ncountenance-agent: {error}", file=sys.stderr)
+    return status
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

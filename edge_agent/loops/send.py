@@ -1,0 +1,299 @@
+"""The send loop: seals what the vision thread saw, keeps the connection, tells ingest what was skipped."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+
+from edge_agent.errors import AgentError, PlatformAwayError, PlatformError, RevokedError
+from edge_agent.latency import CommitDelays, DelayHistogram
+from edge_agent.loops.link import Link, LinkFactories, open_link
+from edge_agent.loops.vision import Seen
+from edge_agent.pipeline import Outcome
+from edge_agent.playback import MediaClock
+from edge_agent.sealed import seal_outcome
+from privacy.envelope import DatagramKind, wrap_datagram
+from privacy.errors import MessageError, SealingError
+from privacy.sealing import SessionSealer
+from privacy.wire import limits
+from privacy.wire.codec import decode_control_from_ingest, encode_message
+from privacy.wire.messages import Ack, Clock, ClockReply, SkipReason
+from privacy.wire.sender import SenderSession, SenderState, backoff_us
+
+TICK_S = 0.1
+SILENCE_MAX_US = 1_500_000
+FIRST_CONNECT_MAX_US = 30_000_000
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SendContext:
+    """What the loop is given.
+
+    Attributes:
+        factories: parts of a connection.
+        new_sealer: makes the sealer of an epoch, given its number.
+        media: the media clock; a segment has begun by the first frame.
+        detector_id: number of the detector variant on the wire.
+        now_us: this machine's monotonic clock, in microseconds.
+        utc_us: wall clock, in microseconds.
+    """
+
+    factories: LinkFactories
+    new_sealer: Callable[[int], SessionSealer]
+    media: MediaClock
+    detector_id: int
+    now_us: Callable[[], int]
+    utc_us: Callable[[], int]
+
+
+class SendLoop:
+    """Owns the sender's session and its connection; everything here runs on the event loop.
+
+    Attributes:
+        session: counts, gaps, resends.
+        delays: capture to commit.
+        ages: capture to hand-over to the channel.
+        steps: frames sent per rung of the encoding ladder.
+        envelope_max_bytes: the longest envelope so far.
+        second_face_frames: frames with another face beside the viewer's.
+        second_face_intervals: runs of such frames.
+        fatal: why the session cannot go on, None otherwise.
+    """
+
+    def __init__(self, context: SendContext, session: SenderSession) -> None:
+        self.session = session
+        self.delays, self.ages = CommitDelays(), DelayHistogram()
+        self.steps: Counter[str] = Counter()
+        self.envelope_max_bytes = 0
+        self.second_face_frames = self.second_face_intervals = 0
+        self.reconnects = 0
+        self.fatal: AgentError | None = None
+        self._context = context
+        self._link: Link | None = None
+        self._last_frame = -1
+        self._had_second_face = False
+        self._clock_asked_us: int | None = None
+        self._blocked_since_us: int | None = None
+        self._over = asyncio.Event()
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether frames can go out."""
+        return self._link is not None and self._link.peer.is_open
+
+    @property
+    def over(self) -> asyncio.Event:
+        """Set when the session cannot go on."""
+        return self._over
+
+    async def connect(self) -> None:
+        """Make the first connection; tries for half a minute.
+
+        Raises:
+            PlatformError: refused, or not reachable.
+            RevokedError: the session is over.
+        """
+        give_up_us = self._context.now_us() + FIRST_CONNECT_MAX_US
+        while True:
+            try:
+                await self._connect_once()
+            except PlatformAwayError as error:
+                if self._context.now_us() > give_up_us:
+                    raise
+                await asyncio.sleep(self._wait_s(error))
+            else:
+                return
+
+    async def run(self) -> None:
+        """Keep the connection and the control channel going until cancelled or over."""
+        keeper = asyncio.create_task(self._keep_connected())
+        try:
+            while not self._over.is_set():
+                self._tick()
+                await asyncio.sleep(TICK_S)
+        finally:
+            keeper.cancel()
+            await asyncio.gather(keeper, return_exceptions=True)
+
+    def on_seen(self, seen: Seen) -> None:
+        """Take an outcome from the vision thread; called on the event loop."""
+        outcome = seen.outcome
+        if (
+            self.session.state in (SenderState.CLOSING, SenderState.CLOSED)
+            or outcome.frame <= self._last_frame
+        ):
+            return
+        segment, media_us = self._context.media.locate(outcome.monotonic_us)
+        for frame in range(self._last_frame + 1, outcome.frame):
+            self.session.frame_skipped(
+                frame, segment=segment, media_time_us=media_us, reason=seen.missed, has_face=False
+            )
+        self._last_frame = outcome.frame
+        self._count_second_face(outcome)
+        reason = self._send(outcome, segment=segment, media_us=media_us)
+        if reason is not None:
+            self.session.frame_skipped(
+                outcome.frame,
+                segment=segment,
+                media_time_us=media_us,
+                reason=reason,
+                has_face=outcome.faces > 0,
+            )
+
+    async def close(self) -> None:
+        """End in order: last totals, last resends, hang up."""
+        self.session.close(self._context.now_us())
+        while self._link is not None and not self.session.is_drained(self._context.now_us()):
+            self._flush(self._link)
+            if self._link.lost.is_set():
+                break
+            await asyncio.sleep(TICK_S / 2)
+        self.session.closed()
+        link, self._link = self._link, None
+        if link is not None:
+            await link.close()
+
+    def _send(self, outcome: Outcome, *, segment: int, media_us: int) -> SkipReason | None:
+        if outcome.skip is not None or outcome.crop is None:
+            return SkipReason(outcome.skip or SkipReason.NO_FACE)
+        link, now_us = self._link, self._context.now_us()
+        if link is None or not link.peer.is_open or link.lost.is_set():
+            return SkipReason.NOT_CONNECTED
+        if link.peer.buffered_bytes > 0:
+            # Latest wins: what the network has not taken yet would only delay what comes next.
+            self._blocked_since_us = self._blocked_since_us or now_us
+            return SkipReason.BUSY_CHANNEL
+        self._blocked_since_us = None
+        try:
+            envelope = seal_outcome(
+                link.sealer,
+                outcome,
+                media_time_us=media_us,
+                segment=segment,
+                detector_id=self._context.detector_id,
+                now_utc_us=self._context.utc_us(),
+            )
+        except SealingError:
+            # The epoch is over before the next one is ready.
+            link.lost.set()
+            return SkipReason.NOT_CONNECTED
+        if not link.peer.send_crop(wrap_datagram(DatagramKind.LIVE, envelope)):
+            return SkipReason.NOT_CONNECTED
+        self.session.frame_sent(
+            outcome.frame, segment=segment, media_time_us=media_us, envelope=envelope, now_us=now_us
+        )
+        self.delays.sent(outcome.frame, outcome.monotonic_us)
+        self.ages.add(now_us - outcome.monotonic_us)
+        self.steps[outcome.crop.step.name] += 1
+        self.envelope_max_bytes = max(self.envelope_max_bytes, len(envelope))
+        return None
+
+    def _count_second_face(self, outcome: Outcome) -> None:
+        self.second_face_frames += outcome.second_face
+        self.second_face_intervals += outcome.second_face and not self._had_second_face
+        self._had_second_face = outcome.second_face
+
+    def _tick(self) -> None:
+        link, now_us = self._link, self._context.now_us()
+        if link is None:
+            return
+        self._flush(link)
+        asked, blocked = self._clock_asked_us, self._blocked_since_us
+        if (asked is not None and now_us - asked > SILENCE_MAX_US) or (
+            blocked is not None and link.peer.buffered_bytes > 0 and now_us - blocked > SILENCE_MAX_US
+        ):
+            link.lost.set()
+
+    def _flush(self, link: Link) -> None:
+        if not link.peer.is_open:
+            return
+        now_us = self._context.now_us()
+        for message in self.session.take_control(now_us):
+            if isinstance(message, Clock) and self._clock_asked_us is None:
+                self._clock_asked_us = now_us
+            try:
+                link.peer.send_control(encode_message(message))
+            except MessageError:
+                log.warning("control_message_refused", kind=type(message).__name__)
+        if link.peer.buffered_bytes == 0:
+            for datagram in self.session.take_resends(now_us):
+                link.peer.send_crop(datagram)
+
+    def _on_control(self, data: bytes) -> None:
+        try:
+            message = decode_control_from_ingest(data)
+        except MessageError:
+            log.warning("control_message_malformed", length_bytes=len(data))
+            return
+        now_us = self._context.now_us()
+        if isinstance(message, ClockReply):
+            self._clock_asked_us = None
+        if isinstance(message, Ack):
+            offset = self.session.clock_offset
+            self.delays.committed(
+                first_frame=message.bucket * limits.FRAMES_PER_PACK,
+                mask=message.mask,
+                committed_utc_us=message.committed_utc_us,
+                offset_us=None if offset is None else offset.offset_us,
+            )
+        self.session.on_control(message, now_us=now_us)
+        if self.session.end_reason:
+            self._end(RevokedError(f"the session was ended: {self.session.end_reason}"))
+
+    async def _connect_once(self) -> None:
+        sealer = self._context.new_sealer(self.session.begin_connect())
+        try:
+            link = await open_link(self._context.factories, sealer, on_control=self._on_control)
+        except BaseException:
+            if self._link is None:
+                self.session.connection_lost()
+            raise
+        old, self._link = self._link, link
+        self._clock_asked_us = self._blocked_since_us = None
+        self.session.connected(self._context.now_us())
+        if old is not None:
+            await old.close()
+
+    async def _keep_connected(self) -> None:
+        while not self._over.is_set():
+            link = self._link
+            if link is not None and await self._stays(link):
+                continue
+            if link is not None and link.revoked:
+                self._end(RevokedError(f"the session was ended: {link.revoked}"))
+                return
+            if link is not None and link.lost.is_set():
+                self._link = None
+                self.session.connection_lost()
+                self.reconnects += 1
+                await link.close()
+            try:
+                await self._connect_once()
+            except PlatformAwayError as error:
+                await asyncio.sleep(self._wait_s(error))
+            except (PlatformError, RevokedError, SealingError) as error:
+                self._end(error if isinstance(error, AgentError) else PlatformError(str(error)))
+
+    async def _stays(self, link: Link) -> bool:
+        """Wait until the link is lost or its epoch nearly over; True where neither happened in a second."""
+        try:
+            async with asyncio.timeout(1.0):
+                await link.lost.wait()
+        except TimeoutError:
+            return not link.sealer.needs_new_epoch(self._context.utc_us())
+        return False
+
+    def _wait_s(self, error: PlatformAwayError) -> float:
+        wait_us = backoff_us(max(1, self.session.failures), jitter=random.random())
+        return max(wait_us, error.retry_after_ms * 1000) / 1e6
+
+    def _end(self, error: AgentError) -> None:
+        self.fatal = self.fatal or error
+        self._over.set()

@@ -1,0 +1,124 @@
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge_agent.consented_track import ChoiceSettings, ConsentedTrack, Standing
+from edge_agent.geometry import Box
+from edge_agent.tracking import Track
+
+SIZE = {"width": 640, "height": 480}
+
+
+def track(number, x=320, y=240, side=120, *, visible=True):
+    return Track(
+        number=number,
+        box=Box.of([x - side / 2, y - side / 2, x + side / 2, y + side / 2]),
+        landmarks=np.zeros((6, 2), np.float32),
+        score=0.9,
+        visible=visible,
+    )
+
+
+def test_a_single_face_is_the_viewer_from_its_first_frame():
+    choice = ConsentedTrack().choose([track(1)], **SIZE)
+    assert choice.standing is Standing.FOLLOWED
+    assert choice.track.number == 1
+
+
+def test_an_empty_room_has_nobody():
+    choice = ConsentedTrack().choose([], **SIZE)
+    assert (choice.standing, choice.faces) == (Standing.NOBODY, 0)
+
+
+def test_among_several_the_dominant_one_is_chosen_after_a_third_of_a_second():
+    viewer, other = track(1, side=160), track(2, x=560, side=80)
+    consented = ConsentedTrack()
+    standings = [consented.choose([viewer, other], **SIZE).standing for _ in range(12)]
+    needed = ChoiceSettings().crowd_frames
+    assert standings[: needed - 1] == [Standing.AMBIGUOUS] * (needed - 1)
+    assert standings[needed - 1 :] == [Standing.FOLLOWED] * (12 - needed + 1)
+    assert consented.followed is viewer
+
+
+def test_two_equal_faces_stay_ambiguous_for_ever():
+    consented = ConsentedTrack()
+    pair = [track(1, x=200), track(2, x=440)]
+    assert {consented.choose(pair, **SIZE).standing for _ in range(100)} == {Standing.AMBIGUOUS}
+
+
+def test_a_second_face_far_away_does_not_stop_the_viewer():
+    consented = ConsentedTrack()
+    viewer = track(1)
+    consented.choose([viewer], **SIZE)
+    choice = consented.choose([viewer, track(2, x=560, side=200)], **SIZE)
+    assert (choice.standing, choice.track, choice.faces) == (Standing.FOLLOWED, viewer, 2)
+
+
+def test_tracks_that_touch_are_ambiguous_until_the_choice_is_clear_again():
+    consented = ConsentedTrack()
+    viewer, other = track(1), track(2, x=380)
+    consented.choose([viewer], **SIZE)
+    assert consented.choose([viewer, other], **SIZE).standing is Standing.AMBIGUOUS
+    apart = [track(1, x=200), track(2, x=440)]
+    assert consented.choose(apart, **SIZE).standing is Standing.AMBIGUOUS
+    assert consented.followed is None
+
+
+def test_a_viewer_who_looks_away_for_a_moment_is_hidden_not_lost():
+    consented = ConsentedTrack()
+    viewer = track(1)
+    consented.choose([viewer], **SIZE)
+    viewer.visible = False
+    assert consented.choose([viewer], **SIZE).standing is Standing.HIDDEN
+    viewer.visible = True
+    assert consented.choose([viewer], **SIZE).standing is Standing.FOLLOWED
+
+
+def test_while_the_viewer_is_hidden_another_face_is_never_taken_instead():
+    consented = ConsentedTrack()
+    viewer = track(1)
+    consented.choose([viewer], **SIZE)
+    viewer.visible = False
+    choice = consented.choose([viewer, track(2, x=100)], **SIZE)
+    assert (choice.standing, choice.track, choice.faces) == (Standing.HIDDEN, None, 1)
+
+
+def test_after_a_loss_a_single_face_must_be_alone_for_a_while():
+    consented = ConsentedTrack()
+    consented.choose([track(1)], **SIZE)
+    consented.choose([], **SIZE)
+    back = track(2)
+    standings = [consented.choose([back], **SIZE).standing for _ in range(4)]
+    assert standings == [Standing.AMBIGUOUS] * 2 + [Standing.FOLLOWED] * 2
+
+
+def test_after_a_loss_two_faces_are_ambiguous():
+    consented = ConsentedTrack()
+    consented.choose([track(1)], **SIZE)
+    consented.choose([], **SIZE)
+    pair = [track(2, x=200), track(3, x=440)]
+    assert consented.choose(pair, **SIZE).standing is Standing.AMBIGUOUS
+
+
+places = st.tuples(st.integers(60, 580), st.integers(60, 420), st.integers(30, 200), st.booleans())
+
+
+@given(st.lists(st.lists(places, max_size=5), max_size=25))
+def test_only_a_visible_track_that_touches_no_other_is_ever_passed_on(frames):
+    consented, settings = ConsentedTrack(), ChoiceSettings()
+    pool = [track(i) for i in range(5)]
+    for frame in frames:
+        for kept, (x, y, side, visible) in zip(pool, frame, strict=False):
+            kept.box = Box.of([x - side / 2, y - side / 2, x + side / 2, y + side / 2])
+            kept.visible = visible
+        live = pool[: len(frame)]
+        choice = consented.choose(live, **SIZE)
+        assert (choice.track is not None) == (choice.standing is Standing.FOLLOWED)
+        if choice.track is None:
+            continue
+        assert choice.track.visible
+        for other in live:
+            if other is choice.track or not other.visible:
+                continue
+            gap = np.hypot(*(np.array(other.box.centre) - np.array(choice.track.box.centre)))
+            assert gap >= settings.touch_distance * (other.box.side + choice.track.box.side) / 2

@@ -1,0 +1,66 @@
+import numpy as np
+
+from edge_agent.geometry import Box
+from edge_agent.schedule import Look, Schedule
+from edge_agent.tracking import Track
+
+
+def track(x=300, *, number=1, flowed=True, visible=True, undetected=0):
+    return Track(
+        number=number,
+        box=Box.of([x - 50, 150, x + 50, 250]),
+        landmarks=np.zeros((6, 2), np.float32),
+        score=0.9,
+        visible=visible,
+        flowed=flowed,
+        undetected_frames=undetected,
+    )
+
+
+def looks(schedule, tracks, *, followed, frames):
+    return [schedule.next_look(tracks, followed=followed) for _ in range(frames)]
+
+
+def test_without_any_face_every_frame_is_scanned_at_first_and_every_third_later():
+    schedule = Schedule()
+    seen = looks(schedule, [], followed=None, frames=45)
+    assert seen[:15] == [Look.SCAN] * 15
+    assert seen[24:45].count(Look.SCAN) == 7
+
+
+def test_a_followed_face_is_looked_at_in_close_up_every_third_frame():
+    schedule, viewer = Schedule(), track()
+    schedule.next_look([viewer], followed=viewer)
+    seen = []
+    for _ in range(12):
+        viewer.undetected_frames += 1
+        look = schedule.next_look([viewer], followed=viewer)
+        if look is not Look.CARRY:
+            viewer.undetected_frames = 0
+        seen.append(look)
+    assert seen.count(Look.CLOSE_UP) == 4
+    assert seen.count(Look.CARRY) == 8
+
+
+def test_the_whole_view_is_scanned_twice_a_second_for_further_faces():
+    schedule, viewer = Schedule(), track()
+    seen = looks(schedule, [viewer], followed=viewer, frames=60)
+    assert seen.count(Look.SCAN) == 4
+
+
+def test_failed_flow_demands_a_close_up_at_once():
+    schedule, viewer = Schedule(), track(flowed=False)
+    schedule.next_look([viewer], followed=viewer)
+    assert schedule.next_look([viewer], followed=viewer) is Look.CLOSE_UP
+
+
+def test_further_faces_are_watched_more_closely_when_they_are_near():
+    viewer = track(300)
+    far = looks(Schedule(), [viewer, track(560, number=2)], followed=viewer, frames=40)
+    near = looks(Schedule(), [viewer, track(420, number=2)], followed=viewer, frames=40)
+    assert near.count(Look.SCAN) > far.count(Look.SCAN) > 40 // 15
+
+
+def test_while_nobody_is_chosen_among_several_the_scans_stay_affordable():
+    seen = looks(Schedule(), [track(100), track(500, number=2)], followed=None, frames=30)
+    assert seen.count(Look.SCAN) == 10

@@ -1,0 +1,52 @@
+import pytest
+
+from edge_agent.frames import make_view
+from edge_agent.geometry import Box
+from edge_agent.search import FaceSearch
+
+
+def test_a_small_face_is_confirmed_in_close_up(patch_network, frame_of):
+    frame = frame_of([(300, 200, 80)])
+    search = FaceSearch(patch_network)
+    (face,) = search.scan(frame, make_view(frame))
+    assert face.box.centre == pytest.approx((300, 200), abs=4)
+    assert search.inferences == 2
+
+
+def test_a_large_certain_face_needs_no_close_up(patch_network, frame_of):
+    frame = frame_of([(300, 240, 300)])
+    search = FaceSearch(patch_network)
+    assert len(search.scan(frame, make_view(frame))) == 1
+    assert search.inferences == 1
+
+
+def test_a_proposal_that_the_close_up_does_not_confirm_is_no_face(patch_network, frame_of):
+    patch_network.score = 0.6
+    frame = frame_of([(300, 200, 80)])
+    assert FaceSearch(patch_network).scan(frame, make_view(frame)) == ()
+
+
+def test_a_followed_face_is_kept_on_a_score_that_would_not_begin_one(patch_network, frame_of):
+    patch_network.score = 0.6
+    frame = frame_of([(300, 200, 80)])
+    known = (Box.of([260, 160, 340, 240]),)
+    assert len(FaceSearch(patch_network).scan(frame, make_view(frame), known=known)) == 1
+
+
+def test_a_crowd_costs_a_bounded_number_of_inferences(patch_network, frame_of):
+    frame = frame_of([(60 + 110 * i, 60 + 110 * j, 60) for i in range(5) for j in range(4)])
+    search = FaceSearch(patch_network)
+    search.scan(frame, make_view(frame))
+    assert search.inferences <= 9
+
+
+def test_a_close_up_prefers_the_face_that_was_asked_for(patch_network, frame_of):
+    frame = frame_of([(250, 200, 80), (370, 200, 80)])
+    face = FaceSearch(patch_network).close_up(frame, Box.of([330, 160, 410, 240]))
+    assert face is not None
+    assert face.box.centre == pytest.approx((370, 200), abs=5)
+
+
+def test_a_close_up_off_the_frame_finds_nothing(patch_network, frame_of):
+    frame = frame_of([(300, 200, 80)])
+    assert FaceSearch(patch_network).close_up(frame, Box.of([900, 900, 950, 950])) is None

@@ -1,0 +1,125 @@
+import numpy as np
+import pytest
+
+from edge_agent.detection import Detection
+from edge_agent.geometry import Box
+from edge_agent.tracking import CARRY_MAX_FRAMES, MEMORY_FRAMES, Tracker
+
+MARKS = np.array([[-20, -13], [20, -13], [0, 3], [0, 22], [-42, -5], [42, -5]], np.float32)
+
+
+def detection(x, y, side=100, score=0.9):
+    half = side / 2
+    return Detection(
+        box=Box.of([x - half, y - half, x + half, y + half]),
+        landmarks=MARKS * side / 100 + np.array([x, y], np.float32),
+        score=score,
+    )
+
+
+def begin(*places):
+    tracker = Tracker()
+    tracker.take(tuple(detection(*place) for place in places), fine=True)
+    tracker.settle()
+    return tracker
+
+
+def advance_blind(tracker, frames=1):
+    for _ in range(frames):
+        tracker.advance(None, np.zeros((240, 320), np.uint8), scale=0.5)
+        tracker.settle()
+
+
+def test_each_detection_begins_one_track():
+    assert [t.number for t in begin((100, 100), (400, 100)).tracks] == [1, 2]
+
+
+def test_a_detection_nearby_supports_the_track_instead_of_beginning_another():
+    tracker = begin((100, 100))
+    tracker.advance(None, np.zeros((240, 320), np.uint8), scale=0.5)
+    supported = tracker.take((detection(110, 104),), fine=True)
+    assert [t.number for t in supported] == [1]
+    assert len(tracker.tracks) == 1
+    assert tracker.tracks[0].box.centre == pytest.approx((110, 104), abs=1)
+
+
+def test_two_faces_keep_their_numbers_while_they_move_apart():
+    tracker = begin((200, 100), (400, 100))
+    for step in range(1, 6):
+        tracker.advance(None, np.zeros((240, 320), np.uint8), scale=0.5)
+        tracker.take((detection(400 + 8 * step, 100), detection(200 - 8 * step, 100)), fine=True)
+        tracker.settle()
+    places = {t.number: t.box.centre[0] for t in tracker.tracks}
+    assert places[1] < 200 < 400 < places[2]
+
+
+def test_a_track_that_nothing_supports_is_not_visible():
+    tracker = begin((100, 100))
+    advance_blind(tracker)
+    assert tracker.visible == ()
+    assert len(tracker.tracks) == 1
+
+
+def test_a_track_is_forgotten_after_half_a_second():
+    tracker = begin((100, 100))
+    advance_blind(tracker, MEMORY_FRAMES)
+    assert len(tracker.tracks) == 1
+    advance_blind(tracker)
+    assert tracker.tracks == []
+
+
+def test_a_face_that_comes_back_gets_a_new_number():
+    tracker = begin((100, 100))
+    advance_blind(tracker, MEMORY_FRAMES + 1)
+    tracker.take((detection(100, 100),), fine=True)
+    assert [t.number for t in tracker.tracks] == [2]
+
+
+def test_flow_alone_carries_a_track_only_so_long(paint_faces):
+    import cv2
+
+    tracker = Tracker()
+    tracker.take((detection(320, 240, 120),), fine=True)
+    views = [
+        cv2.cvtColor(paint_faces([(160 + i, 120, 60)], width=320, height=240), cv2.COLOR_BGR2GRAY)
+        for i in range(CARRY_MAX_FRAMES + 2)
+    ]
+    seen = []
+    for before, after in zip(views, views[1:], strict=False):
+        tracker.advance(before, after, scale=0.5)
+        seen.append(bool(tracker.visible))
+        tracker.settle()
+    assert seen == [True] * CARRY_MAX_FRAMES + [False]
+
+
+def test_landmarks_move_with_the_face_between_detections(paint_faces):
+    import cv2
+
+    tracker = Tracker()
+    tracker.take((detection(320, 240, 120),), fine=True)
+    before, after = (
+        cv2.cvtColor(paint_faces([(160 + i, 120 + i, 60)], width=320, height=240), cv2.COLOR_BGR2GRAY)
+        for i in (0, 3)
+    )
+    tracker.advance(before, after, scale=0.5)
+    shift = tracker.tracks[0].landmarks - (MARKS * 1.2 + np.array([320, 240], np.float32))
+    assert shift == pytest.approx(np.full((6, 2), 6.0), abs=1.0)
+
+
+def test_a_detection_of_quite_another_size_does_not_support_the_track():
+    tracker = begin((100, 100))
+    tracker.take((detection(100, 100, 300),), fine=True)
+    assert len(tracker.tracks) == 2
+
+
+def test_coarse_landmarks_do_not_disturb_a_track_that_flow_carried(paint_faces):
+    import cv2
+
+    tracker = Tracker()
+    tracker.take((detection(320, 240, 120),), fine=True)
+    view = cv2.cvtColor(paint_faces([(160, 120, 60)], width=320, height=240), cv2.COLOR_BGR2GRAY)
+    tracker.advance(view, view, scale=0.5)
+    before = tracker.tracks[0].landmarks.copy()
+    tracker.take((detection(330, 244, 130),), fine=False)
+    assert np.allclose(tracker.tracks[0].landmarks, before)
+    assert tracker.tracks[0].undetected_frames == 0
