@@ -61,17 +61,25 @@ class Agent:
         """Whether the process has ended."""
         return self._process.returncode is not None
 
+    async def wait(self, *, timeout_s: float) -> int:
+        """Wait for the end and return the exit status.
+
+        Raises:
+            DemoError: it did not end in time; it is stopped then.
+        """
+        try:
+            return await asyncio.wait_for(self._process.wait(), timeout_s)
+        except TimeoutError:
+            await self.stop()
+            raise DemoError(f"{self._who} did not end within {timeout_s:.0f} s; see {self._log}") from None
+
     async def finish(self, *, timeout_s: float) -> dict[str, Any]:
         """Wait for the end and return the summary the agent wrote.
 
         Raises:
             DemoError: it failed, wrote none, or did not end in time (it is stopped then).
         """
-        try:
-            code = await asyncio.wait_for(self._process.wait(), timeout_s)
-        except TimeoutError:
-            await self.stop()
-            raise DemoError(f"{self._who} did not end within {timeout_s:.0f} s; see {self._log}") from None
+        code = await self.wait(timeout_s=timeout_s)
         if code != 0:
             raise DemoError(f"{self._who} ended with status {code}: {last_words(self._log)}")
         return self.read_summary()
@@ -114,22 +122,34 @@ async def give_consent(viewer: Viewer, *, opt_out: Sequence[str] = (), at_termin
         DemoError: the consent was not given or not accepted.
     """
     viewer.home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    command = [*AGENT, "consent", "--invite", viewer.seat.invite, "--home", str(viewer.home)]
-    if opt_out:
-        command += ["--opt-out", ",".join(opt_out)]
-    log = None if at_terminal else viewer.home / "consent.log"
+    answers = ["--opt-out", ",".join(opt_out)] if opt_out else []
     if not at_terminal:
-        command += ["--accept", "capture,cloud_scoring", "--adult"]
+        answers += ["--accept", "capture,cloud_scoring", "--adult"]
+    await _carry_out("consent", viewer, answers, at_terminal=at_terminal)
+
+
+async def withdraw_consent(viewer: Viewer) -> None:
+    """Let the agent withdraw the viewer's consent.
+
+    Raises:
+        DemoError: the withdrawal was not accepted.
+    """
+    await _carry_out("withdraw", viewer, [])
+
+
+async def _carry_out(what: str, viewer: Viewer, options: Sequence[str], *, at_terminal: bool = False) -> None:
+    command = [*AGENT, what, "--invite", viewer.seat.invite, "--home", str(viewer.home), *options]
+    log = None if at_terminal else viewer.home / f"{what}.log"
     process = await _spawn(command, log)
     try:
         code = await asyncio.wait_for(process.wait(), None if at_terminal else CONSENT_TIMEOUT_S)
     except TimeoutError:
         process.kill()
         await process.wait()
-        raise DemoError(f"consent of {viewer.seat.pseudonym} took too long; see {log}") from None
+        raise DemoError(f"{what} of {viewer.seat.pseudonym} took too long; see {log}") from None
     if code != 0:
         why = f": {last_words(log)}" if log else ""
-        raise DemoError(f"consent of {viewer.seat.pseudonym} ended with status {code}{why}")
+        raise DemoError(f"{what} of {viewer.seat.pseudonym} ended with status {code}{why}")
 
 
 async def start_agent(viewer: Viewer) -> Agent:

@@ -111,6 +111,14 @@ def summary_document(viewer: ViewerTimeline, *, duration_ms: int) -> dict[str, A
     }
 
 
-def _latency(histogram: Sequence[int]) -> dict[str, float | int | None]:
+def _latency(histogram: Sequence[int]) -> dict[str, Any]:
+    """Give the percentiles and the histogram of 1-ms bins up to the last that is not empty, for pooling."""
     figures = summarise(histogram)
-    return {"p50": figures.p50_ms, "p95": figures.p95_ms, "p99": figures.p99_ms, "count": figures.count}
+    filled = max((index + 1 for index, count in enumerate(histogram) if count), default=0)
+    return {
+        "p50": figures.p50_ms,
+        "p95": figures.p95_ms,
+        "p99": figures.p99_ms,
+        "count": figures.count,
+        "histogram": list(histogram[:filled]),
+    }
