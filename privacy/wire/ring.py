@@ -67,13 +67,19 @@ class ResendRing:
             expired.append(self._entries.popitem(last=False)[1])
         return expired
 
-    def take_resends(self, now_us: int) -> list[bytes]:
+    def take_all(self) -> list[RingEntry]:
+        """Let go of everything, oldest first: there is no time left to repair it."""
+        entries = list(self._entries.values())
+        self._entries.clear()
+        return entries
+
+    def take_resends(self, now_us: int, *, ack_wait_us: int = ACK_WAIT_US) -> list[bytes]:
         """Give envelopes to send again, oldest first, within a tenth of the rate."""
         resends: list[bytes] = []
         for entry in self._entries.values():
-            if self._credit < FRAMES_PER_RESEND or now_us - entry.sent_us < ACK_WAIT_US:
+            if self._credit < FRAMES_PER_RESEND or now_us - entry.sent_us < ack_wait_us:
                 break
-            if now_us - entry.tried_us >= ACK_WAIT_US:
+            if now_us - entry.tried_us >= ack_wait_us:
                 entry.tried_us = now_us
                 self._credit -= FRAMES_PER_RESEND
                 resends.append(entry.envelope)

@@ -33,7 +33,7 @@ from privacy.wire.messages import (
     Withdraw,
 )
 from privacy.wire.rate import TokenBucket
-from privacy.wire.ring import ResendRing, RingEntry
+from privacy.wire.ring import ACK_WAIT_US, ResendRing, RingEntry
 
 CLOCK_EVERY_US = 5_000_000
 CLOCK_FIRST_EVERY_US = 250_000
@@ -41,6 +41,10 @@ CLOCK_FIRST_SAMPLES = 4
 COUNTERS_EVERY_US = 1_000_000
 REPEAT_AFTER_LOSS_US = 10_000_000
 DRAIN_MAX_US = 3_000_000
+DRAIN_GIVE_UP_US = 2_500_000
+"""What is not committed by then is reported lost, while there is still a connection to say so."""
+
+CLOSING_ACK_WAIT_US = 700_000
 BACKOFF_FIRST_US = 250_000
 BACKOFF_MAX_US = 8_000_000
 CONTROL_QUEUE_MAX = 4_096
@@ -209,6 +213,8 @@ class SenderSession:
         self._report_lost(self._ring.expire(now_us))
         if self.state not in (SenderState.STREAMING, SenderState.CLOSING):
             return []
+        if self.state is SenderState.CLOSING and now_us - self._closing_since_us >= DRAIN_GIVE_UP_US:
+            self._report_lost(self._ring.take_all())
         messages: list[ControlFromAgent] = []
         while self._queue and self._reports.take(1, now_us=now_us):
             messages.append(self._queue.popleft())
@@ -225,7 +231,9 @@ class SenderSession:
         self._report_lost(self._ring.expire(now_us))
         if self.state not in (SenderState.STREAMING, SenderState.CLOSING):
             return []
-        return [wrap_datagram(DatagramKind.LATE, envelope) for envelope in self._ring.take_resends(now_us)]
+        wait_us = CLOSING_ACK_WAIT_US if self.state is SenderState.CLOSING else ACK_WAIT_US
+        resends = self._ring.take_resends(now_us, ack_wait_us=wait_us)
+        return [wrap_datagram(DatagramKind.LATE, envelope) for envelope in resends]
 
     # end
 
