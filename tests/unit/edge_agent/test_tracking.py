@@ -1,3 +1,6 @@
+from itertools import pairwise
+
+import cv2
 import numpy as np
 import pytest
 
@@ -76,8 +79,6 @@ def test_a_face_that_comes_back_gets_a_new_number():
 
 
 def test_flow_alone_carries_a_track_only_so_long(paint_faces):
-    import cv2
-
     tracker = Tracker()
     tracker.take((detection(320, 240, 120),), fine=True)
     views = [
@@ -85,7 +86,7 @@ def test_flow_alone_carries_a_track_only_so_long(paint_faces):
         for i in range(CARRY_MAX_FRAMES + 2)
     ]
     seen = []
-    for before, after in zip(views, views[1:], strict=False):
+    for before, after in pairwise(views):
         tracker.advance(before, after, scale=0.5)
         seen.append(bool(tracker.visible))
         tracker.settle()
@@ -93,8 +94,6 @@ def test_flow_alone_carries_a_track_only_so_long(paint_faces):
 
 
 def test_landmarks_move_with_the_face_between_detections(paint_faces):
-    import cv2
-
     tracker = Tracker()
     tracker.take((detection(320, 240, 120),), fine=True)
     before, after = (
@@ -113,8 +112,6 @@ def test_a_detection_of_quite_another_size_does_not_support_the_track():
 
 
 def test_coarse_landmarks_do_not_disturb_a_track_that_flow_carried(paint_faces):
-    import cv2
-
     tracker = Tracker()
     tracker.take((detection(320, 240, 120),), fine=True)
     view = cv2.cvtColor(paint_faces([(160, 120, 60)], width=320, height=240), cv2.COLOR_BGR2GRAY)
