@@ -1,0 +1,351 @@
+"""Sealing, retention and erasure on a real PostgreSQL, with a clock that is turned by hand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import psycopg
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from cloud.adapters.key_custody import LocalKeyCustody
+from cloud.adapters.postgres.audit import PostgresAuditLog
+from cloud.adapters.postgres.connection import Pool
+from cloud.adapters.postgres.erasures import PostgresErasures
+from cloud.adapters.postgres.leases import PostgresLeaseStore
+from cloud.adapters.postgres.registry import Registry
+from cloud.adapters.postgres.results import PostgresResultStore
+from cloud.adapters.postgres.retention import PostgresRetention
+from cloud.adapters.postgres.sealing import TimelineSealer
+from cloud.adapters.postgres.timelines import Timelines
+from cloud.adapters.redis_memory import (
+    MemoryAckFeed,
+    MemoryCropStream,
+    MemoryResultStream,
+    MemoryRevocations,
+    MemorySetupStore,
+)
+from cloud.aggregate.folding import fold_deliveries
+from cloud.errors import CustodyError
+from cloud.lifecycle.due import retention_bounds
+from cloud.ports.records import SessionState
+from cloud.ports.storage import Lease
+from cloud.ports.streams import Delivery
+from cloud.workers.lifecycle_loop import LifecycleLoop, LifecycleTools, fold_seconds
+from privacy.audit import verify_chain
+from privacy.erasure import verify_deletion_receipt
+from privacy.policy import load_policy
+from tests.fixtures_postgres import Consented, Database, consented_session
+from tests.unit.cloud.score_records import event_entry, score, scores_entry
+
+START = datetime(2021, 1, 1, tzinfo=UTC)
+HOLDER = "worker-1"
+KEK = bytes(range(32))
+FRAMES = range(100)
+GAP = b'{"type":"gap","first_frame":103,"last_frame":105,"segment":0,"media_time_us":1,"reason":"dark"}'
+COUNTERS = b'{"type":"counters","captured":106,"with_face":103,"sent":100,"skipped":{}}'
+DATA_TABLES = (
+    "frame_pack",
+    "sealed_timeline",
+    "custody.session_key",
+    "session_gap",
+    "session_segment",
+    "session_counters",
+    "session_latency",
+    "session_redelivery",
+)
+
+
+@dataclass
+class Platform:
+    """A lifecycle leader with what it works on; `now` stands until it is moved."""
+
+    pool: Pool
+    registry: Registry
+    signing_key: Ed25519PrivateKey
+    revocations: MemoryRevocations
+    now: datetime = START
+    slept_s: list[float] = field(default_factory=list)
+    leases: list[Lease] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.custody = LocalKeyCustody(KEK)
+        self.timelines = Timelines(self.pool, self.custody)
+        self.results = PostgresResultStore(self.pool, clock=lambda: self.now)
+        self.policy = load_policy()
+        stream = MemoryResultStream(utc_ms=lambda: 0, feed=MemoryAckFeed())
+        self.tools = LifecycleTools(
+            registry=self.registry,
+            sealer=TimelineSealer(self.pool, self.custody, fold_seconds=fold_seconds),
+            erasures=PostgresErasures(self.pool),
+            retention=PostgresRetention(self.pool),
+            crops=MemoryCropStream(stream, utc_ms=lambda: 0),
+            setups=MemorySetupStore(utc_ms=lambda: 0),
+            revocations=self.revocations,
+            policy=self.policy,
+            signing_key=self.signing_key,
+            shards=8,
+            clock=lambda: self.now,
+            sleep=self._sleep,
+        )
+        self.loop = LifecycleLoop(self.tools)
+
+    async def _sleep(self, seconds: float) -> None:
+        self.slept_s.append(seconds)
+
+    async def turn(self, *, after: timedelta = timedelta()) -> None:
+        self.now += after
+        await self.loop.turn()
+
+    async def write(self, *deliveries: Delivery) -> None:
+        if not self.leases:
+            self.leases = await PostgresLeaseStore(self.pool).take(
+                HOLDER, shards=[0], limit=1, ttl_ms=600_000
+            )
+        for batch in fold_deliveries(deliveries).batches:
+            await self.results.commit(batch, holder=HOLDER, leases=self.leases)
+
+    async def state(self, of: Consented) -> SessionState:
+        return (await self.registry.get_session(of.tenant, of.session)).state
+
+
+@pytest.fixture
+def platform(pool: Pool, registry: Registry) -> Platform:
+    return Platform(
+        pool=pool,
+        registry=registry,
+        signing_key=Ed25519PrivateKey.generate(),
+        revocations=MemoryRevocations(),
+    )
+
+
+@pytest.fixture
+async def viewing(platform: Platform) -> Consented:
+    """A session with a hundred frames, a gap and counters, still live."""
+    tenant = await platform.registry.create_tenant(name="Studio", now=START)
+    known = await consented_session(platform.registry, tenant)
+    await platform.write(event(known, "connected"), *facts(known), frames(known, *FRAMES))
+    return known
+
+
+def event(of: Consented, kind: str, body: bytes = b"{}", epoch: int = 1) -> Delivery:
+    return event_entry(
+        kind,
+        body=body,
+        epoch=epoch,
+        at_utc_us=int(START.timestamp() * 1_000_000),
+        tenant=of.tenant,
+        session=of.session,
+    )
+
+
+def facts(of: Consented) -> list[Delivery]:
+    return [event(of, "gap", GAP), event(of, "counters", COUNTERS)]
+
+
+def frames(of: Consented, *numbers: int, happy: int = 200) -> Delivery:
+    return scores_entry([score(n, tenant=of.tenant, session=of.session, happy=happy) for n in numbers])
+
+
+def count_rows(database: Database, table: str) -> int:
+    """Count as the superuser, whom no policy hides anything from."""
+    with psycopg.connect(database.admin_url) as admin:
+        row = admin.execute(f"SELECT count(*) FROM {table}").fetchone()
+    return int(row[0]) if row else -1
+
+
+async def test_a_closed_session_is_sealed_and_reads_exactly_as_it_did_hot(
+    platform: Platform, viewing: Consented, database: Database
+) -> None:
+    hot = await platform.timelines.read_frames(viewing.tenant, viewing.session)
+    await platform.write(event(viewing, "closed"))
+    await platform.turn(after=timedelta(seconds=1))
+    assert await platform.state(viewing) is SessionState.CLOSED
+    await platform.turn(after=timedelta(seconds=4))
+
+    assert await platform.state(viewing) is SessionState.SEALED
+    sealed = await platform.timelines.read_frames(viewing.tenant, viewing.session)
+    assert np.array_equal(sealed, hot)
+    assert count_rows(database, "frame_pack") == 0
+    seconds = await platform.timelines.read_seconds(viewing.tenant, viewing.session)
+    expected = fold_seconds(hot, 60_000, frozenset())
+    assert seconds.tobytes() == expected.tobytes()
+    assert seconds["frames"][:3].tolist() == [31, 30, 30]
+
+
+async def test_frames_that_come_after_sealing_are_sealed_too_and_none_twice(
+    platform: Platform, viewing: Consented, database: Database
+) -> None:
+    await platform.write(event(viewing, "closed"))
+    await platform.turn(after=timedelta(seconds=5))
+    before = await platform.timelines.read_frames(viewing.tenant, viewing.session)
+    await platform.write(frames(viewing, 99, 100, happy=3))
+
+    mixed = await platform.timelines.read_frames(viewing.tenant, viewing.session)
+    assert mixed["frame"].tolist() == list(range(101))
+    assert np.array_equal(mixed[:100], before)
+    await platform.turn(after=timedelta(seconds=5))
+    assert np.array_equal(await platform.timelines.read_frames(viewing.tenant, viewing.session), mixed)
+    assert count_rows(database, "frame_pack") == 0
+    assert count_rows(database, "custody.session_key") == 1
+
+
+async def test_a_session_silent_for_a_minute_is_closed_as_lost_and_sealed(
+    platform: Platform, viewing: Consented, database: Database
+) -> None:
+    await platform.turn(after=timedelta(seconds=59))
+    assert await platform.state(viewing) is SessionState.LIVE
+    assert count_rows(database, "frame_pack") > 0
+    await platform.turn(after=timedelta(seconds=2))
+    await platform.turn(after=timedelta(seconds=4))
+
+    found = await platform.registry.get_session(viewing.tenant, viewing.session)
+    assert (found.state, found.close_reason) == (SessionState.SEALED, "lost")
+    assert count_rows(database, "frame_pack") == 0
+
+
+async def test_a_session_without_a_face_stays_live_while_its_counters_arrive(
+    platform: Platform, viewing: Consented, database: Database
+) -> None:
+    for captured in range(200, 500, 100):
+        await platform.turn(after=timedelta(seconds=30))
+        body = b'{"type":"counters","captured":%d,"with_face":100,"sent":100,"skipped":{}}' % captured
+        await platform.write(event(viewing, "counters", body))
+    await platform.turn(after=timedelta(seconds=30))
+
+    assert await platform.state(viewing) is SessionState.LIVE
+    assert count_rows(database, "frame_pack") == 0
+    assert len(await platform.timelines.read_frames(viewing.tenant, viewing.session)) == 100
+
+
+async def test_a_sealed_timeline_is_unreadable_without_its_key_or_under_another(
+    platform: Platform, viewing: Consented, database: Database, pool: Pool
+) -> None:
+    await platform.write(event(viewing, "closed"))
+    await platform.turn(after=timedelta(seconds=5))
+    other = Timelines(pool, LocalKeyCustody(bytes(32)))
+    with pytest.raises(CustodyError):
+        await other.read_frames(viewing.tenant, viewing.session)
+    with psycopg.connect(database.admin_url) as admin:
+        admin.execute("DELETE FROM custody.session_key")
+    with pytest.raises(CustodyError, match="key is gone"):
+        await platform.timelines.read_frames(viewing.tenant, viewing.session)
+
+
+async def test_a_blob_moved_to_another_session_does_not_open(
+    platform: Platform, viewing: Consented, database: Database
+) -> None:
+    second = await consented_session(platform.registry, viewing.tenant, viewer="viewer-2")
+    await platform.write(
+        event(second, "connected"), frames(second, 1), event(second, "closed"), event(viewing, "closed")
+    )
+    await platform.turn(after=timedelta(seconds=5))
+    with psycopg.connect(database.admin_url) as admin:
+        admin.execute(
+            "UPDATE sealed_timeline SET blob = (SELECT blob FROM sealed_timeline WHERE session_id = %s "
+            "AND level = 'frame') WHERE session_id = %s AND level = 'frame'",
+            (second.session, viewing.session),
+        )
+    with pytest.raises(CustodyError):
+        await platform.timelines.read_frames(viewing.tenant, viewing.session)
+
+
+@pytest.mark.parametrize("is_sealed", [False, True])
+async def test_a_withdrawn_session_leaves_no_row_no_key_and_a_signed_receipt(
+    platform: Platform, viewing: Consented, database: Database, is_sealed: bool
+) -> None:
+    if is_sealed:
+        await platform.write(event(viewing, "closed"))
+        await platform.turn(after=timedelta(seconds=5))
+    await platform.registry.withdraw(viewing.tenant, viewing.session, actor="viewer", now=platform.now)
+    await platform.turn(after=timedelta(seconds=1))
+
+    assert {table: count_rows(database, table) for table in DATA_TABLES} == dict.fromkeys(DATA_TABLES, 0)
+    found = await platform.registry.get_session(viewing.tenant, viewing.session)
+    assert (found.state, found.receipt_jws, found.erased_at) == (SessionState.ERASED, None, platform.now)
+    assert await platform.revocations.is_revoked(viewing.session)
+    assert platform.slept_s == [pytest.approx(2.2)]
+    receipts = await platform.registry.list_deletion_receipts(viewing.tenant, viewing.session)
+    claims = verify_deletion_receipt(receipts[0].receipt_jws, platform.signing_key.public_key())
+    assert (claims.session, claims.pseudonym, claims.reason) == (viewing.session, "viewer-1", "withdrawal")
+    assert claims.counts["delete_frames"] == ((0, 0) if is_sealed else (4, 0))
+    assert claims.counts["destroy_key"] == ((1, 0) if is_sealed else (0, 0))
+    assert claims.counts["delete_facts"] == (2, 0)
+    assert claims.counts["mark_erased"] == (1, 0)
+
+
+async def test_evidence_of_consent_survives_the_erasure(platform: Platform, viewing: Consented) -> None:
+    await platform.registry.withdraw(viewing.tenant, viewing.session, actor="viewer", now=platform.now)
+    await platform.turn()
+
+    kinds = [e.kind for e in await platform.registry.list_consents(viewing.tenant, viewing.session)]
+    assert sorted(kinds) == ["given", "withdrawn"]
+
+
+async def test_an_erasure_is_done_once_and_a_second_request_finds_it_done(
+    platform: Platform, viewing: Consented
+) -> None:
+    at = (viewing.tenant, viewing.session)
+    await platform.registry.request_erasure(*at, actor="key:1", now=platform.now)
+    await platform.turn()
+    await platform.turn(after=timedelta(seconds=20))
+
+    assert await platform.registry.request_erasure(*at, actor="key:1", now=platform.now) is None
+    assert await platform.registry.withdraw(*at, actor="viewer", now=platform.now) is None
+    assert len(await platform.registry.list_deletion_receipts(*at)) == 1
+
+
+async def test_the_audit_log_of_a_whole_life_verifies(
+    platform: Platform, viewing: Consented, pool: Pool
+) -> None:
+    await platform.registry.withdraw(viewing.tenant, viewing.session, actor="viewer", now=platform.now)
+    await platform.turn(after=timedelta(microseconds=1))
+
+    entries = await PostgresAuditLog(pool).read(viewing.tenant)
+    assert [entry.action for entry, _ in entries] == ["consent.given", "consent.withdrawn", "session.erased"]
+    assert verify_chain(entries, tenant=viewing.tenant) == entries[-1][1]
+
+
+async def test_nothing_outlives_its_time(platform: Platform, viewing: Consented, database: Database) -> None:
+    await platform.write(event(viewing, "closed"))
+    await platform.turn(after=timedelta(seconds=5))
+    await platform.turn(after=timedelta(days=29))
+    assert count_rows(database, "sealed_timeline") == 2
+    await platform.turn(after=timedelta(days=1, seconds=1))
+
+    assert {table: count_rows(database, table) for table in DATA_TABLES} == dict.fromkeys(DATA_TABLES, 0)
+    assert await platform.state(viewing) is SessionState.ERASED
+    receipts = await platform.registry.list_deletion_receipts(viewing.tenant, viewing.session)
+    claims = verify_deletion_receipt(receipts[0].receipt_jws, platform.signing_key.public_key())
+    assert claims.reason == "retention"
+    assert count_rows(database, "consent_event") > 0
+    evidence_made = datetime(2026, 3, 1, 12, tzinfo=UTC)
+    assert evidence_made > platform.now
+
+
+async def test_old_evidence_receipts_and_audit_entries_are_purged(
+    platform: Platform, database: Database
+) -> None:
+    tenant = await platform.registry.create_tenant(name="Studio", now=START)
+    await platform.registry.append_audit(
+        tenant, actor="key:1", action="study.launched", subject="study:1", detail={"n": [1, 2]}, now=START
+    )
+    await platform.turn(after=timedelta(days=1094))
+    assert count_rows(database, "audit_entry") == 1
+    await platform.turn(after=timedelta(days=2))
+    assert count_rows(database, "audit_entry") == 0
+
+
+async def test_the_lag_tells_how_overdue_the_oldest_artefact_is(
+    platform: Platform, viewing: Consented
+) -> None:
+    await platform.write(event(viewing, "closed"))
+    late = START + timedelta(days=30, hours=2)
+    bounds = retention_bounds(platform.policy, late)
+    lag = await platform.tools.retention.measure_lag(viewing.tenant, bounds=bounds)
+
+    assert lag["session_facts"] == timedelta(hours=2)
+    assert lag["hot_frames"] == late - START - timedelta(seconds=60)
+    assert lag["timeline"] == timedelta()

@@ -1,0 +1,242 @@
+"""Results on a real PostgreSQL: the database merges exactly as the pure core does."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from cloud.adapters.key_custody import LocalKeyCustody
+from cloud.adapters.postgres.connection import Pool, tenant_transaction
+from cloud.adapters.postgres.leases import PostgresLeaseStore
+from cloud.adapters.postgres.registry import Registry
+from cloud.adapters.postgres.results import PostgresResultStore
+from cloud.adapters.postgres.timelines import Timelines
+from cloud.aggregate.folding import fold_deliveries
+from cloud.aggregate.packs import frames_of_packs
+from cloud.entries import ScoreRecord
+from cloud.ports.changes import Counted, FramesSkipped, SegmentBegan
+from cloud.ports.records import SessionState
+from cloud.ports.storage import Lease, TenantBatch
+from cloud.ports.streams import Delivery
+from tests.fixtures_postgres import NOW, Consented
+from tests.unit.cloud.score_records import START_UTC_US, event_entry, score, scores_entry
+
+HOLDER = "worker-1"
+GAP = b'{"type":"gap","first_frame":3,"last_frame":5,"segment":0,"media_time_us":100000,"reason":"no_face"}'
+SEGMENT = b'{"type":"segment","segment":0,"media_time_us":0,"monotonic_us":5,"rate_permille":1000}'
+
+
+def counters(captured: int, sent: int) -> bytes:
+    return b'{"type":"counters","captured":%d,"with_face":%d,"sent":%d,"skipped":{"dark":1}}' % (
+        captured,
+        captured,
+        sent,
+    )
+
+
+@pytest.fixture
+async def leases(pool: Pool) -> list[Lease]:
+    return await PostgresLeaseStore(pool).take(HOLDER, shards=[0], limit=1, ttl_ms=600_000)
+
+
+@pytest.fixture
+def results(pool: Pool) -> PostgresResultStore:
+    return PostgresResultStore(pool, clock=lambda: NOW)
+
+
+@pytest.fixture
+def timelines(pool: Pool) -> Timelines:
+    return Timelines(pool, LocalKeyCustody(bytes(32)))
+
+
+@pytest.fixture
+def write(results: PostgresResultStore, leases: list[Lease]):
+    async def commit(*deliveries: Delivery) -> TenantBatch:
+        batches = fold_deliveries(deliveries).batches
+        for batch in batches:
+            await results.commit(batch, holder=HOLDER, leases=leases)
+        return batches[0]
+
+    return commit
+
+
+def event(consented: Consented, kind: str, *, body: bytes = b"{}", epoch: int = 1, at_s: int = 0) -> Delivery:
+    return event_entry(
+        kind,
+        body=body,
+        epoch=epoch,
+        at_utc_us=START_UTC_US + at_s * 1_000_000,
+        tenant=consented.tenant,
+        session=consented.session,
+    )
+
+
+def scores(consented: Consented, *frames: int, **values: object) -> Delivery:
+    return scores_entry(
+        [score(f, tenant=consented.tenant, session=consented.session, **values) for f in frames]  # type: ignore[arg-type]
+    )
+
+
+async def read_packs(pool: Pool, consented: Consented) -> list[tuple[int, int, bytes]]:
+    async with tenant_transaction(pool, consented.tenant) as connection:
+        rows = await (
+            await connection.execute("SELECT bucket, mask, slots FROM frame_pack ORDER BY bucket")
+        ).fetchall()
+    return [(row[0], row[1], bytes(row[2])) for row in rows]
+
+
+async def test_frames_read_back_as_they_were_scored(
+    write, timelines: Timelines, consented: Consented
+) -> None:
+    batch = await write(scores(consented, 0, 1, 45, happy=130))
+    frames = await timelines.read_frames(consented.tenant, consented.session)
+
+    expected = frames_of_packs(
+        (p.key.face, p.key.segment, p.key.bucket, p.mask, p.slots) for p in batch.packs
+    )
+    assert np.array_equal(frames, expected)
+    assert frames["frame"].tolist() == [0, 1, 45]
+    assert await timelines.read_duplicates(consented.tenant, consented.session) == 0
+
+
+async def test_writing_a_batch_again_changes_no_byte_and_counts_redeliveries(
+    pool: Pool, write, timelines: Timelines, consented: Consented
+) -> None:
+    await write(scores(consented, 0, 1, 45))
+    before = await read_packs(pool, consented)
+    await write(scores(consented, 0, 1, 45, happy=9), scores(consented, 1))
+
+    assert await read_packs(pool, consented) == before
+    assert await timelines.read_redelivered(consented.tenant, consented.session) == 4
+    assert await timelines.read_duplicates(consented.tenant, consented.session) == 0
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+async def test_the_database_merges_as_the_pure_core_does(
+    data: st.DataObject, pool: Pool, results: PostgresResultStore, leases: list[Lease], consented: Consented
+) -> None:
+    async with tenant_transaction(pool, consented.tenant) as connection:
+        await connection.execute("DELETE FROM frame_pack")
+    frames = data.draw(st.lists(st.integers(0, 64), max_size=40))
+    records: list[ScoreRecord] = [
+        score(f, tenant=consented.tenant, session=consented.session) for f in frames
+    ]
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(records)), max_size=4)))
+    for begin, end in zip([0, *cuts], [*cuts, len(records)], strict=True):
+        for batch in fold_deliveries([scores_entry(records[begin:end])]).batches:
+            await results.commit(batch, holder=HOLDER, leases=leases)
+
+    whole = fold_deliveries([scores_entry(records)]).batches
+    expected = [(p.key.bucket, p.mask, p.slots) for batch in whole for p in batch.packs]
+    assert await read_packs(pool, consented) == sorted(expected)
+
+
+async def test_a_session_lives_closes_and_reopens_by_its_epochs(
+    write, registry: Registry, consented: Consented
+) -> None:
+    async def state() -> tuple[str, int, str | None]:
+        found = await registry.get_session(consented.tenant, consented.session)
+        return found.state, found.epoch, found.close_reason
+
+    await write(event(consented, "connected", epoch=1))
+    assert await state() == ("live", 1, None)
+    await write(event(consented, "connected", epoch=2))
+    await write(event(consented, "lost", epoch=1))
+    assert await state() == ("live", 2, None)
+    await write(event(consented, "lost", epoch=2))
+    assert await state() == ("closed", 2, "lost")
+    await write(event(consented, "connected", epoch=2))
+    assert await state() == ("closed", 2, "lost")
+    await write(event(consented, "connected", epoch=3), event(consented, "closed", epoch=3))
+    assert await state() == ("closed", 3, "closed")
+
+
+async def test_events_may_come_twice(write, timelines: Timelines, consented: Consented) -> None:
+    for _ in range(2):
+        await write(
+            event(consented, "connected"),
+            event(consented, "segment", body=SEGMENT),
+            event(consented, "gap", body=GAP),
+            event(consented, "counters", body=counters(10, 8)),
+        )
+    await write(event(consented, "counters", body=counters(9, 7)))
+
+    at = (consented.tenant, consented.session)
+    assert await timelines.read_gaps(*at) == [
+        FramesSkipped(first_frame=3, last_frame=5, segment=0, media_time_ms=100, reason="no_face")
+    ]
+    assert await timelines.read_segments(*at) == [
+        SegmentBegan(segment=0, media_time_ms=0, monotonic_us=5, rate_permille=1000)
+    ]
+    assert await timelines.read_counters(*at) == Counted(
+        captured=10, with_face=10, sent=8, skipped={"dark": 1}
+    )
+
+
+async def test_no_frame_is_stored_once_consent_is_withdrawn(
+    pool: Pool, write, registry: Registry, consented: Consented
+) -> None:
+    await write(scores(consented, 1))
+    job = await registry.withdraw(consented.tenant, consented.session, actor="viewer", now=NOW)
+    await write(scores(consented, 2), event(consented, "gap", body=GAP))
+
+    assert job is not None and job.reason == "withdrawal"
+    assert [mask for _, mask, _ in await read_packs(pool, consented)] == [0b10]
+
+
+async def test_a_withdrawal_over_the_control_channel_queues_the_deletion_and_takes_no_frame_with_it(
+    pool: Pool, write, registry: Registry, consented: Consented
+) -> None:
+    await write(scores(consented, 1), event(consented, "withdrawn"))
+    await write(event(consented, "withdrawn"))
+
+    found = await registry.get_session(consented.tenant, consented.session)
+    kinds = [e.kind for e in await registry.list_consents(consented.tenant, consented.session)]
+    assert found.state is SessionState.WITHDRAWN
+    assert sorted(kinds) == ["given", "withdrawn"]
+    assert await read_packs(pool, consented) == []
+    job = await registry.withdraw(consented.tenant, consented.session, actor="viewer", now=NOW)
+    assert job is not None and job.requested_at == NOW
+
+
+async def test_an_event_of_an_unknown_session_changes_nothing(write, consented: Consented) -> None:
+    await write(
+        event_entry("withdrawn", tenant=consented.tenant),
+        event_entry("gap", body=GAP, tenant=consented.tenant),
+    )
+
+
+async def test_commit_latencies_add_up(
+    results: PostgresResultStore, leases: list[Lease], timelines: Timelines, consented: Consented
+) -> None:
+    histogram = np.zeros(2001, dtype=np.int64)
+    histogram[[5, 2000]] = (1, 2)
+    batch = TenantBatch(tenant=consented.tenant, latencies={consented.session: histogram})
+    await results.commit(batch, holder=HOLDER, leases=leases)
+    await results.commit(batch, holder=HOLDER, leases=leases)
+
+    stored = await timelines.read_latency(consented.tenant, consented.session)
+    assert (len(stored), stored[5], stored[2000], sum(stored)) == (2001, 2, 4, 6)
+
+
+async def test_a_session_that_stored_nothing_reads_as_empty(
+    timelines: Timelines, consented: Consented
+) -> None:
+    at = (consented.tenant, consented.session)
+    assert len(await timelines.read_frames(*at)) == 0
+    assert await timelines.read_gaps(*at) == []
+    assert await timelines.read_counters(*at) == Counted()
+    assert sum(await timelines.read_latency(*at)) == 0
+    assert await timelines.read_redelivered(*at) == 0
+
+
+async def test_a_future_event_time_is_not_believed(write, registry: Registry, consented: Consented) -> None:
+    await write(event(consented, "connected", at_s=10**9))
+    found = await registry.get_session(consented.tenant, consented.session)
+    assert found.connected_at is not None
+    assert abs(found.connected_at - NOW) < timedelta(seconds=1)
