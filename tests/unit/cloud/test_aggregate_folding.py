@@ -7,7 +7,7 @@ from uuid import UUID
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cloud.aggregate import latency
@@ -115,6 +115,7 @@ def test_an_event_without_a_valid_tenant_is_refused() -> None:
         read_change(event)
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.lists(st.integers(-(10**6), 10**9), max_size=50))
 def test_a_histogram_counts_every_sample_in_its_millisecond(samples: list[int]) -> None:
     histogram = latency.fold_latencies(np.array(samples, dtype=np.int64))
@@ -148,6 +149,7 @@ def test_latencies_that_could_not_be_written_are_kept() -> None:
     assert waiting.take(TENANT)[SESSION][5] == 2
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.integers(1, 64), st.integers(1, 9))
 def test_any_number_of_workers_settles_on_all_shards_held_once(shards: int, workers: int) -> None:
     held: list[set[int]] = [set(range(shards)), *(set() for _ in range(workers - 1))]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cloud.aggregate import packs as packing
@@ -30,6 +30,7 @@ def test_a_slot_is_sixteen_bytes_and_a_pack_four_hundred_and_eighty() -> None:
     assert (SLOT_DTYPE.itemsize, PACK_BYTES) == (16, 480)
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.lists(records(), max_size=20))
 def test_the_array_reader_reads_exactly_what_the_entry_decoder_reads(batch: list[ScoreRecord]) -> None:
     entry = encode_scores(batch)
@@ -46,6 +47,7 @@ def test_the_array_reader_reads_exactly_what_the_entry_decoder_reads(batch: list
             assert int(row[name]) == getattr(record, name)
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.binary(max_size=200))
 def test_the_array_reader_refuses_what_the_entry_decoder_refuses(entry: bytes) -> None:
     try:
@@ -76,6 +78,7 @@ def test_a_delay_beyond_what_a_slot_holds_saturates() -> None:
     assert to_slots(array)["classified_delay"].tolist() == [65_535, 0]
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.lists(records(), max_size=40), st.randoms(use_true_random=False))
 def test_packs_do_not_depend_on_order_repetition_or_batching(batch: list[ScoreRecord], random) -> None:
     shuffled = batch + batch[: len(batch) // 2]
@@ -85,6 +88,7 @@ def test_packs_do_not_depend_on_order_repetition_or_batching(batch: list[ScoreRe
     assert stored(build(shuffled[:cut], shuffled[cut:])) == stored(build(batch))
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.lists(records(), max_size=40))
 def test_every_bit_that_is_clear_stands_for_an_all_zero_slot(batch: list[ScoreRecord]) -> None:
     frames = {(r.tenant, r.session, r.face, r.segment, r.frame) for r in batch}
@@ -97,6 +101,7 @@ def test_every_bit_that_is_clear_stands_for_an_all_zero_slot(batch: list[ScoreRe
                 assert pack.slots[slot * 16 : slot * 16 + 16] == bytes(16)
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.lists(records(), max_size=30))
 def test_repeated_frames_are_counted_once_for_each_repetition(batch: list[ScoreRecord]) -> None:
     built = packing.build_packs([read_scores(encode_scores(batch))])
@@ -106,6 +111,7 @@ def test_repeated_frames_are_counted_once_for_each_repetition(batch: list[ScoreR
     assert frames + repeated == len(batch)
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.lists(records(), max_size=30), st.lists(records(), max_size=30))
 def test_merging_keeps_what_is_there_and_adds_the_rest(
     old: list[ScoreRecord], new: list[ScoreRecord]
@@ -122,6 +128,7 @@ def test_merging_keeps_what_is_there_and_adds_the_rest(
         assert packing.merge_packs(merged, first[key]).slots == merged.slots
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.lists(records(), max_size=30))
 def test_merging_disjoint_halves_in_either_order_gives_the_whole(batch: list[ScoreRecord]) -> None:
     unique = list({(r.tenant, r.session, r.face, r.segment, r.frame): r for r in batch}.values())
@@ -135,6 +142,7 @@ def test_merging_disjoint_halves_in_either_order_gives_the_whole(batch: list[Sco
             assert (merged.mask, merged.slots) == (whole[key].mask, whole[key].slots)
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.lists(records().map(lambda r: r), max_size=40))
 def test_frames_read_back_are_the_records_that_went_in(batch: list[ScoreRecord]) -> None:
     mine = {(r.face, r.segment, r.frame): r for r in batch if r.session == batch[0].session}
