@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import asin, atan2, degrees
+from math import atan2, degrees
 
 import cv2
 import numpy as np
@@ -15,6 +15,7 @@ DARK_FRAME_LUMA = 8.0
 """A view whose mean luma is below this shows nothing: a covered lens or no light."""
 
 _NEUTRAL_NOSE = 0.535
+_NOSE_DEPTH = 1.1
 _PITCH_DEG_PER_RATIO = 130.0
 _LAPLACIAN_TO_BYTE = 4.0
 
@@ -63,7 +64,7 @@ def is_dark(grey: UInt8Array) -> bool:
 def estimate_pose(landmarks: Float32Array) -> Pose:
     """Estimate head pose from landmarks of shape (6, 2), in any unit.
 
-    Yaw compares the nose's distance to either ear, pitch its height between eyes and mouth, roll the
+    Yaw compares the nose's distance to either ear on a ball of a head, pitch its height between eyes and mouth, roll the
     line of the eyes: orthographic, without a head model.
     """
     points = landmarks.astype(np.float64)
@@ -72,8 +73,8 @@ def estimate_pose(landmarks: Float32Array) -> Pose:
     cosine, sine = np.cos(-roll), np.sin(-roll)
     level = (points - points[NOSE]) @ np.array([[cosine, sine], [-sine, cosine]])
     right, left = -level[RIGHT_EAR, 0], level[LEFT_EAR, 0]
-    span = max(1e-6, abs(right) + abs(left))
-    yaw = asin(float(np.clip((right - left) / span, -1.0, 1.0)))
+    # The nose stands out from the line of the ears by about 1.1 half-widths of the head.
+    yaw = atan2(right - left, _NOSE_DEPTH * max(1e-6, right + left))
     eyes_y = (level[RIGHT_EYE, 1] + level[LEFT_EYE, 1]) / 2
     height = level[MOUTH, 1] - eyes_y
     ratio = -eyes_y / height if height > 1e-6 else _NEUTRAL_NOSE

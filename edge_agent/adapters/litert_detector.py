@@ -54,7 +54,9 @@ class LiteRtNetwork:
 
     def infer(self, image: UInt8Array) -> tuple[Float32Array, Float32Array]:
         """Return raw boxes (1, 896, 16) and raw scores (1, 896, 1); see the port."""
-        self._interpreter.set_tensor(self._input["index"], self._lookup[image])
+        self._interpreter.set_tensor(
+            self._input["index"], image if self._lookup is None else self._lookup[image]
+        )
         try:
             self._interpreter.invoke()
         except RuntimeError as error:
@@ -81,7 +83,9 @@ def load_network(manifest: Manifest, variant_id: str) -> LiteRtNetwork:
 
 
 def _input_lookup(detail: dict[str, Any]) -> Any:
-    """Return the input value of each of the 256 pixel values, so that quantising a frame is one look-up."""
+    """Return the input value of each of the 256 pixel values; None where the network takes pixels."""
+    if detail["dtype"] is np.uint8:
+        return None
     unit = np.arange(256, dtype=np.float32) / np.float32(_UNIT_FROM_PIXEL) - np.float32(1.0)
     if detail["dtype"] is np.float32:
         return unit
