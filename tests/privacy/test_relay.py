@@ -1,7 +1,8 @@
 """The end-to-end claim: whoever holds everything but the pool's private key learns no face.
 
-A relay that recorded the signalling, the setup store, the key bundle and every datagram, and that owns
-the platform's signing key as well, cannot open a crop, forge one, or move one elsewhere.
+A relay that recorded the signalling, the setup store, the key bundle and every datagram cannot open a
+crop, forge one, or move one elsewhere. (Whoever holds the platform's signing key could name a pool key of
+its own to future agents: docs/threat-model.md, T4.)
 """
 
 from __future__ import annotations
