@@ -12,7 +12,7 @@ import contextlib
 import logging
 import socket
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
@@ -144,18 +144,7 @@ def configure_logging(settings: Settings) -> None:
     )
     structlog.contextvars.bind_contextvars(process=str(settings.role))
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[*shared[:3]],
-            processors=[
-                _name_exception,
-                _hide_foreign_text,
-                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                redact_event,
-                final,
-            ],
-        )
-    )
+    handler.setFormatter(_LibraryFormatter([*shared, final]))
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
 
 
@@ -203,12 +192,19 @@ def _innermost(trace: TracebackType | None) -> str:
     return place
 
 
-def _hide_foreign_text(
-    _logger: Any, _method: str, event: MutableMapping[str, Any]
-) -> MutableMapping[str, Any]:
-    """Keep a library's template without its arguments: those may hold addresses or SDP."""
-    record = event.get("_record")
-    if record is not None:
-        event["logger"] = record.name
-        event["event"] = str(record.msg) if record.args else "library message"
-    return event
+class _LibraryFormatter(logging.Formatter):
+    """Writes a library's record as its template without arguments: those may hold addresses or SDP."""
+
+    def __init__(self, processors: Sequence[structlog.typing.Processor]) -> None:
+        super().__init__()
+        self._processors = processors
+
+    def format(self, record: logging.LogRecord) -> str:
+        event: Any = {
+            "event": str(record.msg) if record.args else "library message",
+            "logger": record.name,
+            "exc_info": record.exc_info,
+        }
+        for processor in self._processors:
+            event = processor(None, record.levelname.lower(), event)
+        return str(event)

@@ -203,32 +203,41 @@ def _shared_environment(
 
 
 def _make_child(role: Role, state: Path, options: PlatformOptions, shared: Mapping[str, str]) -> Child:
+    api = shared["API_BIND"].replace("0.0.0.0", "127.0.0.1")  # noqa: S104
+    ops_bind = api if role is Role.API else f"127.0.0.1:{free_port()}"
+    return Child(
+        name=str(role),
+        command=[sys.executable, "-m", "cloud.cli", str(role)],
+        environment=child_environment(role, options, shared, ops_bind=ops_bind),
+        log=state / "logs" / f"{role}.log",
+        ops_url=f"http://{ops_bind}",
+    )
+
+
+def child_environment(
+    role: Role, options: PlatformOptions, shared: Mapping[str, str], *, ops_bind: str
+) -> dict[str, str]:
+    """Give a child's environment: the settings it needs, and no secret that it does not.
+
+    Args:
+        role: which process.
+        options: of the platform.
+        shared: settings of all processes by name without prefix.
+        ops_bind: where the process serves its metrics.
+    """
     withheld = {"STATE_DIR", "DATABASE_URL", "DATABASE_OWNER_URL", "REDIS_URL"} - SETTINGS_OF[role]
     settings = {name: value for name, value in shared.items() if name not in withheld}
-    bind = shared["API_BIND"]
     if role is not Role.API:
-        bind = f"127.0.0.1:{free_port()}"
-        settings["METRICS_BIND"] = bind
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
-    environment = {
-        **inherited,
-        **{
-            name: os.environ[name]
-            for name in (PREFIX + "CONTROLLER", PREFIX + "LOG_FORMAT")
-            if name in os.environ
-        },
+        settings["METRICS_BIND"] = ops_bind
+    passed_on = [PREFIX + name for name in ("CONTROLLER", "LOG_FORMAT") if PREFIX + name in os.environ]
+    return {
+        **{name: value for name, value in os.environ.items() if not name.startswith(PREFIX)},
+        **{name: os.environ[name] for name in passed_on},
         **{PREFIX + name: value for name, value in settings.items()},
         **options.environment,
         SUPERVISED: "1",
         "PYTHONUNBUFFERED": "1",
     }
-    return Child(
-        name=str(role),
-        command=[sys.executable, "-m", "cloud.cli", str(role)],
-        environment=environment,
-        log=state / "logs" / f"{role}.log",
-        ops_url=f"http://{bind.replace('0.0.0.0', '127.0.0.1')}",  # noqa: S104
-    )
 
 
 async def _keep_pool_key(state: Path, stop: asyncio.Event) -> None:

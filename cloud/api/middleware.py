@@ -104,7 +104,8 @@ class Surround:
         finally:
             seconds = time.monotonic() - began
             # The template, never the path: a path may hold an id, a query worse.
-            route = getattr(scope.get("route"), "path", "unmatched")
+            fixed = scope["path"] if scope["path"] in _FIXED else "unmatched"
+            route = getattr(scope.get("route"), "path", fixed)
             method = scope["method"] if scope["method"] in _METHODS else "OTHER"
             _REQUESTS.labels(method, route, str(status)).inc()
             _SECONDS.labels(route).observe(seconds)
@@ -114,3 +115,4 @@ class Surround:
 
 _METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
 _QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
+_FIXED = _QUIET | {"/", "/dashboard", "/v1/openapi.json"}
