@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -47,10 +46,9 @@ def add_models_commands(subparsers: Any) -> None:
     _add_evaluate(commands)
     _add_card(commands)
     _add_predict(commands)
-    with contextlib.suppress(ModuleNotFoundError):
-        from models.face_detector.cli import add_detector_commands
+    from models.face_detector.cli import add_detector_commands
 
-        add_detector_commands(commands)
+    add_detector_commands(commands)
 
 
 def _command(commands: Any, name: str, summary: str, example: str) -> argparse.ArgumentParser:
