@@ -23,6 +23,7 @@ SHELLS = (
     "cloud.api",
     "cloud.bench",
     "cloud.bootstrap",
+    "cloud.dashboard",
     "cloud.demo",
     "cloud.embedded",
     "cloud.observability",
