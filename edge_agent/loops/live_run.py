@@ -77,7 +77,7 @@ class LiveRun:
         self, stop: asyncio.Event, show_status: Callable[[str], None]
     ) -> tuple[str, AgentError | None]:
         limit_s = self._settings.duration_s
-        shown = 0
+        shown, shown_us = 0, self._started_us
         for tick in count():
             elapsed_s = (monotonic_us() - self._started_us) / 1e6
             for error in (self._sender.fatal, self._capture.error, self._vision.error):
@@ -90,9 +90,9 @@ class LiveRun:
             if limit_s is not None and elapsed_s >= limit_s:
                 return "duration reached", None
             if tick % 20 == 19:
-                captured = self._sender.session.counters().captured
-                show_status(self._status(fps=float(captured - shown) / STATUS_EVERY_S))
-                shown = captured
+                captured, now_us = self._sender.session.counters().captured, monotonic_us()
+                show_status(self._status(fps=1e6 * (captured - shown) / max(1, now_us - shown_us)))
+                shown, shown_us = captured, now_us
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(STATUS_EVERY_S / 20):
                     await stop.wait()

@@ -1,0 +1,153 @@
+"""The agent's eyes with the real detector: from video files to crops, no network."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from edge_agent.adapters.camera import OpenCvSource
+from edge_agent.adapters.detector_selection import detector_manifest, measure_and_remember, select_detector
+from edge_agent.adapters.litert_detector import load_network
+from edge_agent.errors import DetectorError
+from edge_agent.frames import Frame
+from edge_agent.pipeline import FramePipeline
+from edge_agent.search import FaceSearch
+from edge_agent.self_test import draw_face, self_test
+from privacy.payload import max_content_bytes
+from privacy.wire.messages import SkipReason
+
+VARIANTS = ["int8", "float32"]
+
+
+@pytest.fixture(scope="module", params=VARIANTS)
+def network(request):
+    return load_network(detector_manifest(), request.param)
+
+
+@pytest.fixture(scope="module")
+def drawn_video(tmp_path_factory):
+    """Three seconds of the drawn face wandering about, with a black second in the middle."""
+    path = tmp_path_factory.mktemp("films") / "drawn.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 30.0, (640, 480))
+    face = draw_face(220)
+    for index in range(90):
+        picture = np.full((480, 640, 3), (150, 140, 130), np.uint8)
+        x, y = 180 + round(80 * np.sin(index / 15)), 120 + round(40 * np.cos(index / 20))
+        picture[y : y + 220, x : x + 220] = face
+        writer.write(picture if not 30 <= index < 60 else np.zeros_like(picture))
+    writer.release()
+    return path
+
+
+def watch(network, path, *, limit=400):
+    """Return the outcomes of a film."""
+    source = OpenCvSource(str(path))
+    pipeline = FramePipeline(FaceSearch(network), content_limit_bytes=max_content_bytes())
+    outcomes = []
+    while len(outcomes) < limit and (picture := source.read()) is not None:
+        index = len(outcomes)
+        outcomes.append(pipeline.look_at(Frame(pixels=picture, index=index, monotonic_us=index * 33_333)))
+    source.close()
+    return outcomes
+
+
+def data_film(name):
+    folder = os.environ.get("COUNTENANCE_DATA")
+    if not folder:
+        pytest.skip("COUNTENANCE_DATA names no folder with films of real people")
+    path = Path(folder) / "videos" / name
+    if not path.is_file():
+        pytest.skip(f"the data folder has no {name}")
+    return path
+
+
+def test_every_variant_passes_its_self_test(network):
+    assert self_test(network) is None
+
+
+def test_the_first_start_measures_and_the_next_remembers(tmp_path):
+    manifest = detector_manifest()
+    first = select_detector("auto", tmp_path, manifest)
+    assert {m.variant for m in first.measured} == set(VARIANTS)
+    assert first.variant == min(first.measured, key=lambda m: m.median_us).variant
+    assert select_detector("auto", tmp_path, manifest) == first
+
+
+def test_a_named_variant_is_taken_without_measuring(tmp_path):
+    choice = select_detector("int8", tmp_path, detector_manifest())
+    assert (choice.variant, choice.measured) == ("int8", ())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unknown_variant_is_a_clear_error(tmp_path):
+    with pytest.raises(DetectorError, match="no variant 'int4'"):
+        select_detector("int4", tmp_path, detector_manifest())
+
+
+def test_a_home_that_cannot_be_written_still_gives_a_detector(tmp_path):
+    (tmp_path / "home").write_text("in the way")
+    assert measure_and_remember(tmp_path / "home", detector_manifest()).variant in VARIANTS
+
+
+def test_a_drawn_face_is_sent_and_the_black_second_is_a_flagged_gap(network, drawn_video):
+    outcomes = watch(network, drawn_video)
+    reasons = [o.skip for o in outcomes]
+    assert reasons[:30] == [None] * 30
+    assert set(reasons[32:60]) <= {SkipReason.DARK}
+    assert reasons[66:] == [None] * 24
+
+
+def test_eyes_and_mouth_of_the_crop_are_where_the_template_says(network, drawn_video):
+    outcome = watch(network, drawn_video, limit=20)[-1]
+    crop = cv2.imdecode(np.frombuffer(outcome.crop.content, np.uint8), cv2.IMREAD_GRAYSCALE)
+    eyes = cv2.GaussianBlur(crop, (0, 0), 1.5)
+    for x in (0.30, 0.70):
+        around = eyes[26:42, round(96 * x) - 9 : round(96 * x) + 9]
+        dark_y, dark_x = np.unravel_index(np.argmin(around), around.shape)
+        assert abs(dark_x - 9) <= 5
+        assert abs(dark_y - 8) <= 7
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(
+    "name",
+    [
+        "single_face.mp4",
+        "WolfgangLanger_Pexels.mp4",
+        "liveportrait_d19.mp4",
+        "intel_asl/again.mkv",
+        "intel_asl/thanks.mkv",
+        "intel_asl/walk.mkv",
+        "intel_head-pose-face-detection-male.mp4",
+    ],
+)
+def test_a_face_is_found_in_nearly_every_frame_that_shows_one(network, name):
+    outcomes = watch(network, data_film(name), limit=150)
+    assert sum(o.faces > 0 for o in outcomes) >= 0.95 * len(outcomes)
+    assert sum(o.skip is None for o in outcomes) >= 0.95 * len(outcomes)
+    assert all(len(o.crop.content) <= max_content_bytes() for o in outcomes if o.crop)
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("name", ["no_face.mp4", "intel_classroom.mp4"])
+def test_a_film_without_a_near_face_gives_no_crop(network, name):
+    outcomes = watch(network, data_film(name), limit=100)
+    assert {o.skip for o in outcomes} <= {SkipReason.NO_FACE, SkipReason.DARK}
+
+
+@pytest.mark.data
+def test_a_face_that_leaves_is_a_gap_from_then_on(network):
+    outcomes = watch(network, data_film("face_noface.mov"))
+    assert all(o.skip is None for o in outcomes[:72])
+    assert all(o.crop is None for o in outcomes[76:])
+
+
+@pytest.mark.data
+def test_two_people_side_by_side_are_never_cropped(network):
+    outcomes = watch(network, data_film("intel_head-pose-face-detection-female-and-male.mp4"))
+    assert Counter(o.skip for o in outcomes) == {SkipReason.AMBIGUOUS_TRACK: len(outcomes)}

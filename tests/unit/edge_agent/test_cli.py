@@ -1,0 +1,69 @@
+import json
+
+import pytest
+
+from edge_agent import cli
+
+TOKEN = f"{'a' * 32}.{'b' * 32}.{'s' * 24}"
+NOBODY = f"http://127.0.0.1:9/v1/join#{TOKEN}"
+
+
+@pytest.mark.parametrize("command", [[], ["run"], ["consent"], ["withdraw"], ["doctor"]])
+def test_help_shows_examples(command, capsys):
+    with pytest.raises(SystemExit) as caught:
+        cli.main([*command, "--help"])
+    assert caught.value.code == 0
+    assert "countenance-agent run" in capsys.readouterr().out
+
+
+def test_a_bad_invitation_is_one_line_on_standard_error(capsys):
+    assert cli.main(["run", "--invite", "nonsense", "--camera", "0"]) == cli.EXIT_ERROR
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.strip() == "countenance-agent: the invitation must be an http or https link"
+
+
+def test_a_setting_out_of_range_is_wrong_usage(capsys):
+    arguments = ["run", "--invite", NOBODY, "--camera", "0", "--fps", "500"]
+    assert cli.main(arguments) == cli.EXIT_USAGE
+    assert "--fps" in capsys.readouterr().err
+
+
+def test_a_platform_that_is_away_opens_no_camera(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr("edge_agent.app.OpenCvSource", _must_not_open)
+    arguments = ["run", "--invite", NOBODY, "--camera", "0", "--home", str(tmp_path)]
+    assert cli.main(arguments) == cli.EXIT_ERROR
+    assert "does not answer" in capsys.readouterr().err
+
+
+def test_the_doctor_says_which_detector_variant_is_used(capsys, tmp_path):
+    assert cli.main(["doctor", "--json", "--home", str(tmp_path)]) == cli.EXIT_OK
+    findings = {f["name"]: f for f in json.loads(capsys.readouterr().out)["findings"]}
+    assert findings["detector"]["is_good"]
+    assert "ms" in findings["detector"]["detail"]
+    assert (tmp_path / "detector.json").exists()
+
+
+def test_the_doctor_opens_no_camera_without_consent(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr("edge_agent.doctor.OpenCvSource", _must_not_open)
+    arguments = ["doctor", "--invite", NOBODY, "--camera", "0", "--home", str(tmp_path)]
+    assert cli.main(arguments) == cli.EXIT_ERROR
+    out = capsys.readouterr().out
+    assert "FAIL  consent" in out
+    assert "camera: not opened" in out
+
+
+def test_withdrawing_forgets_the_keys_even_when_the_platform_is_away(tmp_path, capsys):
+    from uuid import UUID
+
+    from edge_agent.adapters.credential_store import CredentialStore
+
+    store = CredentialStore(tmp_path)
+    store.new_device_key(UUID("b" * 32))
+    assert cli.main(["withdraw", "--invite", NOBODY, "--home", str(tmp_path)]) == cli.EXIT_ERROR
+    assert store.device_key(UUID("b" * 32)) is None
+    assert "does not answer" in capsys.readouterr().err
+
+
+def _must_not_open(*_arguments, **_options):
+    raise AssertionError("the camera was opened without consent")

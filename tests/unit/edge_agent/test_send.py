@@ -1,0 +1,387 @@
+import asyncio
+from types import SimpleNamespace
+from uuid import UUID
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from edge_agent.encoding import encode_crop
+from edge_agent.errors import PlatformAwayError, PlatformError, RevokedError
+from edge_agent.loops.link import LinkFactories
+from edge_agent.loops.send import SendContext, SendLoop
+from edge_agent.loops.vision import Seen
+from edge_agent.pipeline import Outcome
+from edge_agent.playback import MediaClock
+from edge_agent.quality import measure
+from edge_agent.schedule import Look
+from edge_agent.self_test import DRAWING_EYES_AND_MOUTH, draw_face
+from privacy.envelope import DatagramKind, decode_envelope, unwrap_datagram
+from privacy.keys import MemoryKeyring, generate_pool_key
+from privacy.opening import open_setup
+from privacy.sealing import SessionSealer
+from privacy.wire.codec import decode_control_from_agent, encode_message
+from privacy.wire.messages import (
+    Ack,
+    Answer,
+    Bye,
+    Clock,
+    ClockReply,
+    Counters,
+    Gap,
+    Refused,
+    Revoked,
+    Segment,
+    SkipReason,
+)
+from privacy.wire.sender import SenderSession
+
+UTC = 1_790_000_000_000_000
+TENANT, SESSION = UUID("a" * 32), UUID("b" * 32)
+
+
+class FakePeer:
+    def __init__(self, world, on_control, on_closed):
+        self.world, self.on_control, self.on_closed = world, on_control, on_closed
+        self.is_open, self.buffered_bytes, self.is_closed = False, 0, False
+        self.crops, self.control = [], []
+
+    async def offer(self):
+        return "v=0"
+
+    async def accept(self, answer_sdp):
+        self.is_open = True
+
+    def send_crop(self, datagram):
+        self.crops.append(datagram)
+        return True
+
+    def send_control(self, message):
+        decoded = decode_control_from_agent(message)
+        self.control.append(decoded)
+        if isinstance(decoded, Clock) and self.world.replies:
+            now = self.world.now
+            reply = ClockReply(
+                t1_monotonic_us=decoded.t1_monotonic_us, t2_utc_us=UTC + now, t3_utc_us=UTC + now
+            )
+            self.on_control(encode_message(reply))
+        return True
+
+    async def close(self):
+        self.is_open, self.is_closed = False, True
+
+
+class FakeSignalling:
+    def __init__(self, answer):
+        self.inbox = asyncio.Queue()
+        self.inbox.put_nowait(answer)
+        self.offers = []
+
+    async def send_offer(self, offer):
+        self.offers.append(offer)
+
+    async def receive(self):
+        message = await self.inbox.get()
+        if isinstance(message, Exception):
+            raise message
+        return message
+
+    async def close(self):
+        pass
+
+
+class World:
+    """Everything outside the send loop: a platform that answers as told, and a clock."""
+
+    def __init__(self):
+        self.now, self.replies = 0, True
+        self.answers = []
+        self.peers, self.signallings, self.sealers = [], [], []
+        self.pool = generate_pool_key(UTC - 1_000_000)
+        self.device = Ed25519PrivateKey.generate()
+        self.media = MediaClock()
+        self.media.begin(0)
+        context = SendContext(
+            factories=LinkFactories(
+                ticket=self._ticket,
+                signalling=self._signalling,
+                peer=self._peer,
+            ),
+            new_sealer=self._sealer,
+            media=self.media,
+            detector_id=1,
+            now_us=lambda: self.now,
+            utc_us=lambda: UTC + self.now,
+        )
+        self.session = SenderSession()
+        self.loop = SendLoop(context, self.session)
+
+    @property
+    def peer(self):
+        return self.peers[-1]
+
+    async def _ticket(self):
+        return "ticket", "ws://ingest"
+
+    async def _signalling(self, url):
+        answer = self.answers.pop(0) if self.answers else Answer(sdp="v=0")
+        if isinstance(answer, Exception):
+            raise answer
+        self.signallings.append(FakeSignalling(answer))
+        return self.signallings[-1]
+
+    def _peer(self, on_control, on_closed):
+        self.peers.append(FakePeer(self, on_control, on_closed))
+        return self.peers[-1]
+
+    def _sealer(self, epoch):
+        self.sealers.append(
+            SessionSealer.start(
+                self.pool.public,
+                session=SESSION,
+                tenant=TENANT,
+                epoch=epoch,
+                receipt="receipt",
+                device_key=self.device,
+                not_after_utc_us=UTC + self.now + 600_000_000,
+            )
+        )
+        return self.sealers[-1]
+
+    def see(self, frame, *, skip=None, faces=1, missed=SkipReason.OVERLOAD):
+        self.now = max(self.now, frame * 33_333)
+        self.loop.on_seen(Seen(outcome=outcome(frame, skip=skip, faces=faces), missed=missed))
+
+    def control(self, kind):
+        return [m for peer in self.peers for m in peer.control if isinstance(m, kind)]
+
+
+def outcome(frame, *, skip=None, faces=1):
+    import numpy as np
+
+    crop = draw_face(96)
+    marks = np.zeros((6, 2), np.float32)
+    marks[[0, 1, 3]] = DRAWING_EYES_AND_MOUTH
+    marks[2], marks[4], marks[5] = (65, 79), (39, 70), (90, 71)
+    return Outcome(
+        frame=frame,
+        monotonic_us=frame * 33_333,
+        faces=faces,
+        skip=skip,
+        crop=None if skip else encode_crop(crop, limit_bytes=3300),
+        quality=None if skip else measure(crop, marks),
+        score=0.9,
+        look=Look.CARRY,
+    )
+
+
+@pytest.fixture
+def world():
+    return World()
+
+
+async def ticking(world, *, ticks):
+    """Run the loop while `ticks` tenths of a second pass."""
+    running = asyncio.create_task(world.loop.run())
+    for _ in range(ticks):
+        world.now += 100_000
+        world.loop._tick()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_a_seen_face_leaves_as_an_envelope_that_only_the_pool_can_open(world):
+    await world.loop.connect()
+    world.see(0, faces=2)
+    kind, envelope = unwrap_datagram(world.peer.crops[0])
+    header, _, _ = decode_envelope(envelope)
+    assert kind is DatagramKind.LIVE
+    assert (header.frame, header.face, header.faces, header.epoch) == (0, 0, 2, 1)
+    opened = open_setup(world.sealers[0].setup, MemoryKeyring([world.pool]), now_utc_us=UTC).open(envelope)
+    assert opened.content == outcome(0).crop.content
+    assert opened.features.detector_score == 230
+    assert world.loop.envelope_max_bytes == len(envelope) <= 3480
+
+
+async def test_every_frame_is_sent_or_lies_in_a_flagged_gap(world):
+    await world.loop.connect()
+    world.see(0)
+    world.see(1, skip=SkipReason.NO_FACE, faces=0)
+    world.see(2, skip=SkipReason.NO_FACE, faces=0)
+    world.see(6)
+    world.see(9, missed=SkipReason.CAMERA_LOST)
+    world.loop._tick()
+    gaps = [(g.first_frame, g.last_frame, g.reason) for g in world.control(Gap)]
+    assert gaps == [(1, 2, "no_face"), (3, 5, "overload"), (7, 8, "camera_lost")]
+    totals = world.session.counters()
+    assert totals.captured == 10
+    assert totals.sent + sum(totals.skipped.values()) == 10
+
+
+async def test_when_the_network_is_behind_the_frame_is_dropped_not_queued(world):
+    await world.loop.connect()
+    world.peer.buffered_bytes = 1200
+    world.see(0)
+    assert world.peer.crops == []
+    assert world.session.counters().skipped == {"busy_channel": 1}
+    world.peer.buffered_bytes = 0
+    world.see(1)
+    assert len(world.peer.crops) == 1
+
+
+async def test_without_a_connection_frames_are_skipped_as_such(world):
+    world.see(0)
+    assert world.session.counters().skipped == {"not_connected": 1}
+
+
+async def test_totals_and_clock_are_told_to_ingest(world):
+    await world.loop.connect()
+    await ticking(world, ticks=25)
+    assert len(world.control(Counters)) == 3
+    assert len(world.control(Clock)) >= 4
+    assert world.session.clock_offset.offset_us == UTC
+
+
+async def test_a_durable_ack_counts_the_frame_and_its_delay(world):
+    await world.loop.connect()
+    world.loop._tick()
+    world.see(3)
+    ack = Ack(bucket=0, mask=0b1000, committed_utc_us=UTC + 3 * 33_333 + 60_000)
+    world.peer.on_control(encode_message(ack))
+    assert world.session.acked == 1
+    assert world.loop.delays.histogram.percentile_ms(1.0) == 60
+
+
+async def test_a_lost_connection_is_made_again_under_the_next_epoch(world):
+    await world.loop.connect()
+    world.see(0)
+    running = asyncio.create_task(world.loop.run())
+    world.peer.on_closed()
+    world.see(1)
+    for _ in range(200):
+        await asyncio.sleep(0.01)
+        if len(world.peers) == 2 and world.loop.is_connected:
+            break
+    world.see(2)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert world.peers[0].is_closed
+    assert [s.setup.epoch for s in world.sealers] == [1, 2]
+    assert len(world.peers[1].crops) == 1
+    assert world.session.counters().skipped == {"not_connected": 1}
+    assert world.loop.reconnects == 1
+
+
+async def test_silence_for_a_second_and_a_half_counts_as_a_loss(world):
+    await world.loop.connect()
+    world.replies = False
+    link = world.loop._link
+    world.loop._tick()
+    world.now += 1_400_000
+    world.loop._tick()
+    assert not link.lost.is_set()
+    world.now += 200_000
+    world.loop._tick()
+    assert link.lost.is_set()
+
+
+async def test_a_channel_that_stays_full_counts_as_a_loss(world):
+    await world.loop.connect()
+    link = world.loop._link
+    world.peer.buffered_bytes = 5000
+    world.see(0)
+    world.now += 1_600_000
+    world.loop._tick()
+    assert link.lost.is_set()
+
+
+async def test_before_an_epoch_ends_the_next_is_made_while_frames_flow(world):
+    await world.loop.connect()
+    world.now += 575_000_000
+    running = asyncio.create_task(world.loop.run())
+    for _ in range(300):
+        await asyncio.sleep(0.01)
+        if len(world.peers) == 2 and world.loop.is_connected:
+            break
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert world.loop._link.sealer.setup.epoch == 2
+    assert world.loop.reconnects == 0
+
+
+async def test_revocation_over_the_data_channel_ends_the_session(world):
+    await world.loop.connect()
+    world.peer.on_control(encode_message(Revoked(reason="withdrawn")))
+    assert world.loop.over.is_set()
+    assert isinstance(world.loop.fatal, RevokedError)
+    world.see(0)
+    assert world.peer.crops == []
+
+
+async def test_revocation_over_signalling_ends_the_session(world):
+    await world.loop.connect()
+    running = asyncio.create_task(world.loop.run())
+    world.signallings[0].inbox.put_nowait(Revoked(reason="withdrawn"))
+    async with asyncio.timeout(10):
+        await world.loop.over.wait()
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert isinstance(world.loop.fatal, RevokedError)
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [
+        (Refused(code=403, reason="consent withdrawn"), RevokedError),
+        (Refused(code=410, reason="closed"), RevokedError),
+        (Refused(code=401, reason="ticket"), PlatformError),
+        (Refused(code=422, reason="sdp"), PlatformError),
+        (Revoked(reason="withdrawn"), RevokedError),
+    ],
+)
+async def test_a_refusal_that_waiting_cannot_change_is_final(world, answer, kind):
+    world.answers = [answer]
+    with pytest.raises(kind):
+        await world.loop.connect()
+    assert len(world.peers) == 1
+    assert world.peers[0].is_closed
+
+
+async def test_a_full_platform_is_asked_again(world):
+    world.answers = [PlatformAwayError("away"), Refused(code=503, reason="full", retry_after_ms=1)]
+    await world.loop.connect()
+    assert world.loop.is_connected
+    assert [s.setup.epoch for s in world.sealers] == [1, 2, 3]
+
+
+async def test_a_session_ends_with_its_totals_and_its_last_frame(world):
+    await world.loop.connect()
+    world.session.start_segment(0, media_time_us=0, monotonic_us=0)
+    world.see(0, skip=SkipReason.NO_FACE, faces=0)
+    world.see(1, skip=SkipReason.NO_FACE, faces=0)
+    await world.loop.close()
+    assert world.control(Bye) == [Bye(last_frame=1)]
+    assert world.control(Gap)[-1].last_frame == 1
+    assert world.control(Counters)[-1].captured == 2
+    assert world.control(Segment)[0].rate_permille == 1000
+    assert world.peer.is_closed
+
+
+async def test_a_second_face_is_counted_in_frames_and_intervals(world):
+    await world.loop.connect()
+    for frame, faces in enumerate([1, 2, 2, 1, 2, 1]):
+        world.see(frame, faces=faces)
+    assert (world.loop.second_face_frames, world.loop.second_face_intervals) == (3, 2)
+
+
+async def test_garbage_on_the_control_channel_is_ignored(world):
+    await world.loop.connect()
+    world.peer.on_control(b"\xff{")
+    world.see(0)
+    assert len(world.peer.crops) == 1
+
+
+def test_a_seen_outcome_never_prints_its_face():
+    shown = repr(SimpleNamespace(seen=Seen(outcome=outcome(0), missed=SkipReason.OVERLOAD)))
+    assert "\\xff\\xd8" not in shown
