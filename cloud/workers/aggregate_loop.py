@@ -23,7 +23,7 @@ from cloud.workers import aggregate_metrics as metrics
 
 LEASE_TTL_MS = 3_000
 LEASE_PERIOD_S = LEASE_TTL_MS / 3_000
-PACE_S = 0.04
+PACE_S = 0.1
 """Shortest time between two commits: more frames a transaction, at the price of a later ack."""
 
 READ_BLOCK_MS = 100
