@@ -19,7 +19,14 @@ _SECRET_NAMES = frozenset(
         "embedding",
         "envelope",
         "face_crop",
-        "frame_bytes",
+        "ip",
+        "ip_address",
+        "address",
+        "remote_address",
+        "client_address",
+        "peer_address",
+        "candidate",
+        "user_agent",
         "image",
         "invite",
         "jws",
@@ -48,6 +55,7 @@ _SECRET_TEXTS = re.compile(
     | \b[0-9a-f]{32}\.[0-9a-f]{32}\.[A-Za-z0-9_-]+                # a join token
     | (?<=://)[^/\s:@]*:[^/\s@]+(?=@)                             # credentials in a URL
     | \bv=0\r?\n[\s\S]*                                           # an SDP body
+    | \bcandidate:\S+\ [\s\S]*                                    # an ICE candidate with its address
     | -----BEGIN[\s\S]*                                           # a PEM key
     """,
     re.VERBOSE,

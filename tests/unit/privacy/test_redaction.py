@@ -45,6 +45,8 @@ def test_bytes_become_their_length_wherever_they_stand(data: bytes) -> None:
         "api_key",
         "setup",
         "kek",
+        "remote_address",
+        "ip",
     ],
 )
 def test_secret_names_are_hidden(name: str) -> None:
@@ -67,6 +69,7 @@ def test_known_secrets_are_cut_out_of_texts(world: World) -> None:
         f"{TENANT}.{ITEM}.c2VjcmV0",
         "v=0\r\no=- 1 1 IN IP4 192.0.2.7",
         "-----BEGIN PRIVATE KEY-----\nMC4",
+        "candidate:1 1 udp 2130706431 192.0.2.7 50000 typ host",
     )
     for secret in secrets:
         text = redact_value(f"failed: {secret}")

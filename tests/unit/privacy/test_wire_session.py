@@ -160,7 +160,7 @@ class Street:
             self.deliver()
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("loss, breaks", [(0.0, 0.0), (0.05, 0.0), (0.01, 0.005), (0.3, 0.01)])
 def test_every_captured_frame_is_stored_or_in_a_flagged_gap(seed: int, loss: float, breaks: float) -> None:
     street = Street(seed, loss=loss, breaks=breaks)
@@ -171,7 +171,7 @@ def test_every_captured_frame_is_stored_or_in_a_flagged_gap(seed: int, loss: flo
     assert street.totals.captured == 1_200
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(4))
 def test_a_calm_network_loses_and_flags_nothing_that_was_sent(seed: int) -> None:
     street = Street(seed, loss=0.0, breaks=0.0)
     street.run(600)
@@ -180,7 +180,7 @@ def test_a_calm_network_loses_and_flags_nothing_that_was_sent(seed: int) -> None
     assert street.sender.acked == len(street.sent)
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(4))
 def test_repair_brings_home_what_one_percent_of_loss_took(seed: int) -> None:
     street = Street(seed, loss=0.01, breaks=0.0)
     street.run(1_200)
