@@ -11,7 +11,6 @@ while pending in the group for ever. XPENDING then XCLAIM gives both.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -150,22 +149,21 @@ class RedisCropStream:
                 await pipe.execute()
 
     async def finish(self, finished: Sequence[Finished]) -> None:
-        """Publish the scores and remove the crops, in one transaction per shard."""
+        """Publish the scores and remove the crops, all in one transaction."""
+        if not finished:
+            return
+        by_shard: dict[int, list[str]] = {}
         with translated():
-            for shard, group in itertools.groupby(
-                sorted(finished, key=lambda one: one.delivery.shard), key=lambda one: one.delivery.shard
-            ):
-                await self._finish_shard(shard, list(group))
-
-    async def _finish_shard(self, shard: int, finished: list[Finished]) -> None:
-        ids = [one.delivery.entry_id for one in finished]
-        async with self._redis.pipeline(transaction=True) as pipe:
-            for one in finished:
-                if one.scores is not None:
-                    _append_result(pipe, shard, EntryKind.SCORES, one.scores)
-            pipe.xack(self._reader.key(shard), "classify", *ids)
-            pipe.xdel(self._reader.key(shard), *ids)
-            await pipe.execute()
+            async with self._redis.pipeline(transaction=True) as pipe:
+                for one in finished:
+                    shard = one.delivery.shard
+                    by_shard.setdefault(shard, []).append(one.delivery.entry_id)
+                    if one.scores is not None:
+                        _append_result(pipe, shard, EntryKind.SCORES, one.scores)
+                for shard, ids in by_shard.items():
+                    pipe.xack(self._reader.key(shard), "classify", *ids)
+                    pipe.xdel(self._reader.key(shard), *ids)
+                await pipe.execute()
 
     async def bury(self, letters: Sequence[DeadLetter]) -> None:
         """Remove poison entries, keeping metadata in `dead:{k}`."""

@@ -78,10 +78,7 @@ EpochKey = tuple[SessionId, int]
 
 
 class EpochBook:
-    """Opened epochs by session and number; bounded, least recently used goes first.
-
-    `find` and `is_revoked` may be called from the classify thread while the event loop revokes.
-    """
+    """Opened epochs by session and number; bounded, least recently used goes first."""
 
     def __init__(self, *, max_epochs: int = EPOCHS_MAX) -> None:
         self._max_epochs = max_epochs
@@ -121,20 +118,16 @@ class EpochBook:
         if epoch is None:
             return None
         if now_utc_us >= epoch.until_utc_us:
-            self._open.pop(key, None)
+            del self._open[key]
             return None
-        try:
-            self._open.move_to_end(key)
-        except KeyError:
-            # revoked by another thread between two lines
-            return None
+        self._open.move_to_end(key)
         return epoch
 
     def revoke(self, session: SessionId) -> None:
         """Forget a session's keys and never keep one again (C4)."""
         self._revoked.add(session)
-        for key in [key for key in list(self._open) if key[0] == session]:
-            self._open.pop(key, None)
+        for key in [key for key in self._open if key[0] == session]:
+            del self._open[key]
 
     def is_revoked(self, session: SessionId) -> bool:
         """Say whether the session was revoked."""

@@ -109,7 +109,7 @@ class CropStream(CropSink, Protocol):
         ...
 
     async def finish(self, finished: Sequence[Finished]) -> None:
-        """Publish the scores and remove the crops, in one transaction per entry."""
+        """Publish the scores and remove the crops, in one transaction for each shard at least."""
         ...
 
     async def bury(self, letters: Sequence[DeadLetter]) -> None:

@@ -89,7 +89,7 @@ async def work(parts: ClassifyParts, *, shards: int, stop: asyncio.Event) -> Non
             _consume(rounds, parts, range(shards)),
         )
     finally:
-        await rounds.close()
+        rounds.close()
 
 
 def open_classifier(engine: ClassifierEngine, artifact: ExpressionArtifact) -> Classifier:

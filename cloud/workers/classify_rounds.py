@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import time
 from collections import Counter
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -35,6 +33,9 @@ from privacy.ids import SessionId
 from privacy.keys import Keyring
 
 log = structlog.get_logger()
+
+ROUND_MAX_CROPS = 256
+"""The largest batch; about 100 ms of one core on LiteRT."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,12 +65,11 @@ def utc_us() -> int:
 
 
 class ClassifyRounds:
-    """Turns deliveries into finished entries; faces exist on its one thread, for one round."""
+    """Turns deliveries into finished entries; faces exist within one synchronous call."""
 
     def __init__(self, parts: ClassifyParts) -> None:
         self._parts = parts
         self._book = EpochBook()
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="classify")
 
     async def run(self, deliveries: Sequence[Delivery]) -> None:
         """Work off deliveries; what fails for an unknown reason stays pending and is delivered again.
@@ -96,9 +96,8 @@ class ClassifyRounds:
             if await self._parts.revocations.is_revoked(session):
                 self._book.revoke(session)
 
-    async def close(self) -> None:
-        """Finish the round in work, then let the thread go."""
-        await asyncio.get_running_loop().run_in_executor(None, self._thread.shutdown)
+    def close(self) -> None:
+        """Let the engine go."""
         self._parts.classifier.close()
 
     async def _attempt(self, group: list[Delivery]) -> None:
@@ -121,14 +120,10 @@ class ClassifyRounds:
         if not entries:
             return
         await self._open_epochs({key for entry in entries for key in epochs_of(entry.crops)})
-        loop = asyncio.get_running_loop()
-        scored = await loop.run_in_executor(self._thread, self._classify, entries)
-        finished = [
-            _finished(entry.delivery, self._still_allowed(records))
-            for entry, records in zip(entries, scored, strict=True)
-        ]
-        await self._parts.crops.finish(finished)
-        metrics.ENTRIES.labels("finished").inc(len(finished))
+        # a round is bounded, so that the loop hears of revocations and the first scores do not wait for the last
+        for some in _in_rounds(entries):
+            await self._parts.crops.finish(self._classify(some))
+            metrics.ENTRIES.labels("finished").inc(len(some))
 
     async def _open_epochs(self, keys: set[EpochKey]) -> None:
         for key in self._book.missing(keys, now_utc_us=utc_us()):
@@ -152,20 +147,14 @@ class ClassifyRounds:
             self._book.keep((opened.session, opened.opener.epoch), opened)
         metrics.EPOCHS.set(len(self._book))
 
-    def _still_allowed(self, records: list[ScoreRecord]) -> list[ScoreRecord]:
-        """Drop what was read from a session that was revoked meanwhile."""
-        allowed = [record for record in records if not self._book.is_revoked(record.session)]
-        if len(allowed) < len(records):
-            metrics.REFUSED.labels(Refusal.REVOKED.value).inc(len(records) - len(allowed))
-        return allowed
-
-    def _classify(self, entries: list[Entry]) -> list[list[ScoreRecord]]:
-        """Open, read and wipe; runs on the one thread that ever holds a face. One list per entry."""
+    def _classify(self, entries: list[Entry]) -> list[Finished]:
+        """Open, read and wipe, without a pause in which a face could wait or a revocation be missed."""
         started = time.monotonic()
         opened: list[Opened] = []
         try:
             opened.extend(open_crops(entry.crops, self._book, now_utc_us=utc_us()) for entry in entries)
             faces = [face for one in opened for face in one.faces]
+            counts = [len(one.faces) for one in opened]
             logits = classify_faces(faces, self._parts.classifier, self._parts.rules)
             records = score_faces(faces, logits, self._parts.rules, classified_utc_us=utc_us())
         finally:
@@ -174,7 +163,10 @@ class ClassifyRounds:
         metrics.ROUND.observe(time.monotonic() - started)
         _count(records, sum((one.refused for one in opened), Counter()))
         found = iter(records)
-        return [list(itertools.islice(found, len(one.faces))) for one in opened]
+        return [
+            _finished(entry.delivery, list(itertools.islice(found, count)))
+            for entry, count in zip(entries, counts, strict=True)
+        ]
 
     async def _bury(self, letters: Sequence[DeadLetter]) -> None:
         for letter in letters:
@@ -191,6 +183,19 @@ def _decode(group: Sequence[Delivery]) -> tuple[list[Entry], list[DeadLetter]]:
         except EntryError as error:
             letters.append(DeadLetter(delivery=delivery, reason=str(error)))
     return entries, letters
+
+
+def _in_rounds(entries: Sequence[Entry]) -> Iterator[list[Entry]]:
+    some: list[Entry] = []
+    crops = 0
+    for entry in entries:
+        if some and crops + len(entry.crops) > ROUND_MAX_CROPS:
+            yield some
+            some, crops = [], 0
+        some.append(entry)
+        crops += len(entry.crops)
+    if some:
+        yield some
 
 
 def _finished(delivery: Delivery, records: list[ScoreRecord]) -> Finished:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from typing import Any
+
+CANCEL_AGAIN_S = 0.5
 
 
 async def run_until(stop: asyncio.Event, *loops: Coroutine[Any, Any, None]) -> None:
@@ -21,6 +23,17 @@ async def run_until(stop: asyncio.Event, *loops: Coroutine[Any, Any, None]) -> N
             if task.done():
                 task.result()
     finally:
-        for task in (*tasks, stopping):
+        await _end([*tasks, stopping])
+
+
+async def _end(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    """Cancel tasks until they are done: a library that meets a timeout may swallow a cancellation."""
+    pending = {task for task in tasks if not task.done()}
+    while pending:
+        for task in pending:
             task.cancel()
-        await asyncio.gather(*tasks, stopping, return_exceptions=True)
+        done, pending = await asyncio.wait(pending, timeout=CANCEL_AGAIN_S)
+        for task in done:
+            if not task.cancelled():
+                # the first failure is reported; asking here keeps a second one from being shouted about
+                task.exception()

@@ -19,6 +19,7 @@ from redis.asyncio import Redis
 from cloud.adapters.redis_connection import connect
 from cloud.adapters.redis_sessions import RedisRevocations, RedisSetupStore
 from cloud.adapters.redis_streams import RedisCropStream, RedisResultStream
+from cloud.classify.epochs import MISSING_FOR_US
 from cloud.classify.stage import ScoringRules
 from cloud.entries import ScoreRecord, decode_scores, encode_crops, shard_of
 from cloud.ports.streams import Append, EntryKind
@@ -110,6 +111,9 @@ class Bench:
                 if condition():
                     return
                 await asyncio.sleep(0.02)
+
+    async def is_empty(self) -> bool:
+        return await self.crops.depth(range(SHARDS)) == 0
 
     def frames(self, viewer: Viewer) -> list[int]:
         return [record.frame for record in self.records if record.session == viewer.session]
@@ -213,8 +217,9 @@ async def test_a_setup_that_appears_a_moment_later_is_found(bench: Bench) -> Non
     sealer = viewer.sealer()
     async with working(bench.parts()):
         await bench.put(viewer, seal(sealer, 0))
-        await asyncio.sleep(0.3)
+        await eventually(bench.is_empty)
         assert await bench.setups.claim(sealer.setup, owner="i", ttl_ms=60_000)
+        await asyncio.sleep(MISSING_FOR_US / 1e6)
         await bench.put(viewer, seal(sealer, 1))
         await bench.until(lambda: len(bench.records) == 1)
     assert bench.frames(viewer) == [1]
@@ -243,11 +248,7 @@ async def test_an_entry_that_fells_the_engine_is_given_up_after_three_tries_and_
     await bench.put(viewer, seal(sealer, 1))
     async with working(bench.parts(Stubborn())):
         await bench.until(lambda: len(bench.records) == 1)
-
-        async def is_empty() -> bool:
-            return await bench.crops.depth(range(SHARDS)) == 0
-
-        await eventually(is_empty, within_s=10)
+        await eventually(bench.is_empty, within_s=10)
     await bench.read()
     assert bench.frames(viewer) == [1]
 

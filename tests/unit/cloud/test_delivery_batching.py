@@ -14,26 +14,50 @@ def crop(number: int, size_bytes: int = 100) -> SealedCrop:
     )
 
 
-def test_a_lone_crop_waits_for_company_and_then_goes() -> None:
+def busy(batcher: CropBatcher) -> CropBatcher:
+    """A batcher that has seen a crop every millisecond, and is empty."""
+    for number in range(-100, 0):
+        batcher.add(0, crop(-number), now_us=number * 1_000)
+    batcher.take(now_us=0)
+    assert len(batcher) == 0
+    return batcher
+
+
+def test_a_lone_crop_goes_at_once() -> None:
     batcher = CropBatcher()
+    for number in range(5):
+        now_us = number * 33_000
+        batcher.add(3, crop(number), now_us=now_us)
+        assert batcher.due_us() == now_us
+        (batch,) = batcher.take(now_us=now_us)
+        assert (batch.shard, batch.since_us, batch.crops) == (3, now_us, (crop(number),))
+    assert batcher.due_us() is None
+
+
+def test_where_crops_come_often_one_waits_five_milliseconds_for_company() -> None:
+    batcher = busy(CropBatcher())
     batcher.add(3, crop(1), now_us=1_000)
+    batcher.add(3, crop(2), now_us=2_000)
     assert batcher.due_us() == 1_000 + BATCH_WAIT_US
     assert batcher.take(now_us=1_000 + BATCH_WAIT_US - 1) == []
     (batch,) = batcher.take(now_us=1_000 + BATCH_WAIT_US)
-    assert (batch.shard, batch.since_us, batch.crops) == (3, 1_000, (crop(1),))
-    assert batcher.due_us() is None
-    assert len(batcher) == 0
+    assert batch.crops == (crop(1), crop(2))
+
+
+def test_when_one_batch_is_due_every_shard_goes_with_it() -> None:
+    batcher = busy(CropBatcher())
+    batcher.add(0, crop(1), now_us=1_000)
+    batcher.add(1, crop(2), now_us=5_500)
+    assert [batch.shard for batch in batcher.take(now_us=1_000 + BATCH_WAIT_US)] == [0, 1]
 
 
 def test_a_full_batch_is_due_at_once() -> None:
-    batcher = CropBatcher()
+    batcher = busy(CropBatcher())
     for number in range(CROP_BATCH_MAX + 1):
         batcher.add(0, crop(number), now_us=10)
     due = batcher.due_us()
     assert due is not None and due <= 10
-    (batch,) = batcher.take(now_us=10)
-    assert len(batch.crops) == CROP_BATCH_MAX
-    assert len(batcher) == 1
+    assert [len(batch.crops) for batch in batcher.take(now_us=10)] == [CROP_BATCH_MAX, 1]
 
 
 def test_a_full_queue_gives_up_its_oldest_crop_whatever_its_shard() -> None:
@@ -59,6 +83,7 @@ def test_a_batch_that_was_not_written_comes_back_first() -> None:
     batcher.add(0, crop(1), now_us=0)
     batcher.add(0, crop(2), now_us=1)
     taken = batcher.take(now_us=BATCH_WAIT_US)
+    assert len(batcher) == 0
     batcher.add(0, crop(3), now_us=BATCH_WAIT_US)
     batcher.put_back(taken)
     (batch,) = batcher.take(now_us=BATCH_WAIT_US)
