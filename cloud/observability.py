@@ -101,6 +101,8 @@ async def serve_app(app: ASGIApp, bind: Bind, *, name: str) -> AsyncIterator[Bin
 
 def ops_routes(readiness: Readiness) -> list[Route]:
     """Give the three ops routes, for an application that has others as well."""
+    # When a series was first seen is of no use here, and doubles what is scraped.
+    prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
 
     async def healthz(_request: Request) -> Response:
         return JSONResponse({"status": OK})

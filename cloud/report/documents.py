@@ -99,8 +99,8 @@ def summary_document(viewer: ViewerTimeline, *, duration_ms: int) -> dict[str, A
         "redelivered": viewer.redelivered,
         "gaps": {"count": len(viewer.gaps), "frames_by_reason": gap_frames_by_reason(viewer.gaps)},
         "seconds": {
-            "total": len(bins),
-            "valid": int(bins.valid.sum()),
+            "total": bins.title_seconds,
+            "valid": int(bins.valid[: bins.title_seconds].sum()),
             "coverage": round(coverage(bins), 4),
         },
         "latency_ms": {kind: _latency(histogram) for kind, histogram in viewer.latency.items()},

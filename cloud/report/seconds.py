@@ -35,6 +35,7 @@ class SecondBins:
         frames: int64 (n,); frames found in the bin.
         expected: int64 (n,); frames expected in the bin.
         valid: bool (n,).
+        title_seconds: how many of the bins belong to the title; frames beyond its end have further ones.
     """
 
     probabilities: Float64Array
@@ -43,6 +44,7 @@ class SecondBins:
     frames: Int64Array
     expected: Int64Array
     valid: BoolArray
+    title_seconds: int
 
     def __len__(self) -> int:
         return int(self.frames.shape[0])
@@ -67,7 +69,8 @@ def bin_seconds(
     inside = trace.media_time_ms >= 0
     bins = trace.media_time_ms[inside].astype(np.int64) // 1_000
     last_seen = int(bins.max()) + 1 if bins.size else 0
-    count = min(max(math.ceil(duration_ms / 1_000), last_seen), BINS_MAX)
+    title_seconds = math.ceil(duration_ms / 1_000)
+    count = min(max(title_seconds, last_seen), BINS_MAX)
     values = np.concatenate(
         [
             trace.probabilities[inside] / 255.0,
@@ -92,6 +95,7 @@ def bin_seconds(
         frames=frames,
         expected=expected,
         valid=valid,
+        title_seconds=title_seconds,
     )
 
 
@@ -124,7 +128,7 @@ def smooth(series: Float64Array) -> Float64Array:
 
 def coverage(bins: SecondBins) -> float:
     """Give the share of the title's seconds that are valid; 0 for an empty title."""
-    return float(bins.valid.mean()) if len(bins) else 0.0
+    return float(bins.valid[: bins.title_seconds].mean()) if bins.title_seconds and len(bins) else 0.0
 
 
 def _expected_frames(count: int, *, duration_ms: int, step_ms: float) -> Int64Array:

@@ -75,6 +75,12 @@ def test_a_camera_of_fifteen_frames_per_second_gives_valid_seconds() -> None:
     assert bins.valid.all()
 
 
+def test_frames_beyond_the_title_have_bins_but_take_no_part_in_its_coverage() -> None:
+    bins = bin_seconds(make_trace(list(range(61))), duration_ms=2000)
+    assert bins.frames.tolist() == [30, 30, 1]
+    assert bins.title_seconds == 2 and coverage(bins) == 1.0
+
+
 def test_the_last_part_of_a_second_expects_only_its_part() -> None:
     bins = bin_seconds(make_trace(list(range(75))), duration_ms=2500)
     assert bins.expected.tolist() == [30, 30, 15]
