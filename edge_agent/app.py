@@ -20,7 +20,7 @@ from edge_agent.adapters.hardening import forbid_core_dumps
 from edge_agent.adapters.signalling_client import SignallingClient
 from edge_agent.config import RunSettings
 from edge_agent.consenting import JoinInfo, check_receipt, pool_key
-from edge_agent.errors import AgentError, ConsentMissingError, PlatformError, RevokedError
+from edge_agent.errors import AgentError, ConsentMissingError, InviteError, PlatformError, RevokedError
 from edge_agent.invite import Invite
 from edge_agent.loops.capture import CaptureSettings, CaptureThread
 from edge_agent.loops.latest import LatestFrame
@@ -104,6 +104,11 @@ async def run_agent(
     forbid_core_dumps()
     quiet_opencv()
     store, api = CredentialStore(settings.home), ApiClient(settings.invite)
+    if store.has_begun(settings.invite.session):
+        # Frame numbers would begin again at 0, and new frames would hide behind old ones.
+        raise InviteError(
+            "this session was begun here before and cannot be taken up again; ask for a new invitation"
+        )
     permission = await asyncio.to_thread(ask_receipt, settings.invite, api, store)
     manifest = detector_manifest()
     choice = await asyncio.to_thread(select_detector, settings.detector, store.home, manifest)
@@ -142,6 +147,7 @@ async def run_agent(
     vision = VisionThread(
         slot, FramePipeline(search, content_limit_bytes=max_content_bytes()), deliver=deliver
     )
+    store.store_begun(settings.invite.session)
     run = LiveRun(settings, sender=sender, capture=capture, vision=vision, media=media)
     reason, error = await run.until_over(stop, show_status)
     summary = run.summary(

@@ -91,6 +91,18 @@ class CredentialStore:
         """
         self._write(f"{session.hex}.epoch", str(epoch))
 
+    def has_begun(self, session: UUID) -> bool:
+        """Tell whether frames of this session were captured here before."""
+        return self._read(f"{session.hex}.begun") is not None
+
+    def store_begun(self, session: UUID) -> None:
+        """Note that frames of this session are captured from now on.
+
+        Raises:
+            CredentialError: it cannot be stored.
+        """
+        self._write(f"{session.hex}.begun", "1")
+
     def forget(self, session: UUID) -> None:
         """Remove receipt and device key: after a withdrawal nothing of this session can be sealed again."""
         if self._use_keyring:

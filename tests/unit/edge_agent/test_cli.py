@@ -65,5 +65,17 @@ def test_withdrawing_forgets_the_keys_even_when_the_platform_is_away(tmp_path, c
     assert "does not answer" in capsys.readouterr().err
 
 
+def test_a_session_that_was_begun_before_is_not_taken_up_again(tmp_path, capsys, monkeypatch):
+    from uuid import UUID
+
+    from edge_agent.adapters.credential_store import CredentialStore
+
+    monkeypatch.setattr("edge_agent.app.OpenCvSource", _must_not_open)
+    CredentialStore(tmp_path).store_begun(UUID("b" * 32))
+    arguments = ["run", "--invite", NOBODY, "--camera", "0", "--home", str(tmp_path)]
+    assert cli.main(arguments) == cli.EXIT_ERROR
+    assert "new invitation" in capsys.readouterr().err
+
+
 def _must_not_open(*_arguments, **_options):
     raise AssertionError("the camera was opened without consent")

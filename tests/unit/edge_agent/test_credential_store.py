@@ -66,3 +66,11 @@ def test_a_home_that_cannot_be_written_is_a_clear_error(tmp_path):
     (tmp_path / "home").write_text("a file, not a directory")
     with pytest.raises(CredentialError):
         CredentialStore(tmp_path / "home").store_receipt(SESSION, "receipt")
+
+
+def test_a_session_that_was_begun_is_known_even_after_a_withdrawal(store):
+    assert not store.has_begun(SESSION)
+    store.store_begun(SESSION)
+    store.forget(SESSION)
+    assert store.has_begun(SESSION)
+    assert not store.has_begun(OTHER)
