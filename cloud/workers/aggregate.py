@@ -51,7 +51,8 @@ async def run(settings: Settings, *, stop: asyncio.Event) -> None:
             }
 
         try:
-            async with serve_ops(settings.metrics_bind, readiness=readiness):
+            async with serve_ops(settings.metrics_bind, readiness=readiness) as ops:
+                _log.info("aggregate is ready", port=ops.bind.port)
                 await loop.run(stop=stop)
         finally:
             await redis.aclose()

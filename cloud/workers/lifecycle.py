@@ -77,7 +77,8 @@ async def run(settings: Settings, *, stop: asyncio.Event) -> None:
             async def readiness() -> Mapping[str, str]:
                 return {"postgres": await postgres_state(pool), "redis": await _redis_state(crops)}
 
-            async with serve_ops(settings.metrics_bind, readiness=readiness):
+            async with serve_ops(settings.metrics_bind, readiness=readiness) as ops:
+                _log.info("lifecycle is ready", port=ops.bind.port)
                 await _lead(pool, LifecycleLoop(tools), stop)
     finally:
         trimming.cancel()

@@ -20,13 +20,15 @@ import pytest
 from redis.asyncio import Redis
 
 from cloud.adapters.key_custody import LocalKeyCustody
-from cloud.adapters.postgres.connection import open_pool
+from cloud.adapters.postgres.connection import Pool, open_pool
 from cloud.adapters.postgres.migrate import migrate
 from cloud.adapters.postgres.registry import Registry
 from cloud.adapters.postgres.timelines import Timelines
+from cloud.adapters.redis_connection import connect
 from cloud.adapters.redis_streams import RedisResultStream
 from cloud.config import Role, load_settings
 from cloud.embedded import postgres
+from cloud.embedded import redis as embedded_redis
 from cloud.embedded.ports import free_port
 from cloud.entries import encode_scores, shard_of
 from cloud.errors import StoreError
@@ -141,6 +143,33 @@ async def test_a_postgres_outage_delays_frames_and_loses_none(
         await running
         await pool.close()
     assert await feed.depth() == 0
+
+
+async def test_a_redis_outage_is_waited_out(pool: Pool, database: Database, tmp_path: Path) -> None:
+    port = free_port()
+    server = embedded_redis.start(tmp_path / "redis", port=port, password="secret")
+    redis = connect(server.url)
+    settings = load_settings(
+        Role.AGGREGATE, environ=environment(database.app_url, server.url, free_port()), flags={}
+    )
+    stop = asyncio.Event()
+    running = asyncio.create_task(aggregate.run(settings, stop=stop))
+    try:
+        feed = await feeder(pool, redis)
+        await feed.put(range(50))
+        await eventually(lambda: is_stored(feed, 50))
+        server.stop()
+        await asyncio.sleep(0.5)
+        assert not running.done()
+        server = embedded_redis.start(tmp_path / "redis", port=port, password="secret")
+        await feed.put(range(50, 100))
+        await eventually(lambda: is_stored(feed, 100))
+        assert_exact(await feed.frames(), 100)
+    finally:
+        stop.set()
+        await running
+        await redis.aclose()
+        server.stop()
 
 
 async def test_killed_workers_neither_lose_nor_double_a_frame(
