@@ -58,7 +58,7 @@ async def serve_signalling(
     """
 
     def refuse_over_cap(connection: ServerConnection, _request: Request) -> Response | None:
-        if len(connection.server.connections) <= max_connections:
+        if len(connection.server.connections) < max_connections:
             return None
         response = connection.respond(http.HTTPStatus.SERVICE_UNAVAILABLE, "full\n")
         response.headers["Retry-After"] = str(random.randint(1, RETRY_AFTER_MAX_S))
