@@ -13,6 +13,7 @@ from cloud.errors import StoreError
 
 _CANDIDATES = ("postgres", "nobody")
 _FALLBACK_ROOT = Path("/var/lib/countenance")
+_BELONGS_TO = "belongs-to"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,8 +69,10 @@ def reachable_directory(wanted: Path, account: Account | None) -> Path:
         if not marker.exists():
             # a state directory that was removed and made again must not meet its old database
             shutil.rmtree(chosen.parent, ignore_errors=True)
+        _sweep(_FALLBACK_ROOT)
         chosen.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
         marker.write_text(f"{chosen}\n")
+        (chosen.parent / _BELONGS_TO).write_text(str(marker.resolve()))
     chosen.mkdir(exist_ok=True, mode=0o700)
     os.chown(chosen, account.user_id, account.group_id)
     return chosen
@@ -93,6 +96,16 @@ def reachable_binaries(installed: Path, account: Account | None, *, copy_to: Pat
             os.chown(path, account.user_id, account.group_id)
         partial.rename(copy_to)
     return copy_to
+
+
+def _sweep(root: Path) -> None:
+    """Remove data whose state directory is gone, unless a server still runs on it."""
+    for belongs_to in root.glob(f"*/{_BELONGS_TO}"):
+        home = belongs_to.parent
+        if Path(belongs_to.read_text()).exists():
+            continue
+        if not any((data / "postmaster.pid").exists() for data in home.glob("*/data")):
+            shutil.rmtree(home, ignore_errors=True)
 
 
 def _is_passable(path: Path) -> bool:

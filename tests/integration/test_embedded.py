@@ -13,9 +13,9 @@ import psycopg
 import pytest
 import redis
 
-from cloud.embedded import postgres
+from cloud.embedded import account, postgres
 from cloud.embedded import redis as embedded_redis
-from cloud.embedded.account import Account, reachable_binaries
+from cloud.embedded.account import Account, reachable_binaries, reachable_directory
 from cloud.errors import StoreError
 
 
@@ -122,3 +122,21 @@ def test_binaries_in_a_closed_directory_are_copied_for_the_account(tmp_path: Pat
     assert copied == tmp_path / "server"
     assert (copied / "bin" / "postgres").stat().st_uid == 65_534
     assert reachable_binaries(closed, None, copy_to=tmp_path / "other") == closed
+
+
+@pytest.mark.skipif(
+    os.name != "posix" or os.geteuid() != 0, reason="only root hands files to another account"
+)
+def test_data_kept_outside_a_closed_state_directory_goes_when_that_directory_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(account, "_FALLBACK_ROOT", tmp_path / "fallback")
+    tmp_path.chmod(0o700)
+    nobody = Account(user_id=65_534, group_id=65_534)
+    first = reachable_directory(tmp_path / "one" / "state" / "postgres", nobody)
+    (first / "kept").touch()
+    assert first.is_relative_to(tmp_path / "fallback")
+    assert (reachable_directory(tmp_path / "one" / "state" / "postgres", nobody) / "kept").exists()
+    shutil.rmtree(tmp_path / "one")
+    reachable_directory(tmp_path / "two" / "state" / "postgres", nobody)
+    assert not first.exists()
