@@ -551,3 +551,52 @@ class TestEdges:
         assert answer.status_code == 503 and problem(answer) == "unavailable"
         assert answer.headers["retry-after"] == "1"
         assert (await studio.client.get("/readyz")).status_code == 503
+
+
+class TestGarbage:
+    @pytest.mark.parametrize(
+        "body",
+        [
+            b"",
+            b"{",
+            b"[" * 60_000,
+            b'{"name": "\\ud800", "duration_ms": 1}',
+            b'{"name": "x", "duration_ms": 1e400}',
+            b'{"name": "x", "duration_ms": NaN}',
+            b'{"name": "x", "duration_ms": 99999999999999999999999}',
+            b'\xff\xfe{"name": "x"}',
+            b'"text"',
+        ],
+    )
+    async def test_a_body_that_makes_no_sense_is_the_clients_fault(self, studio: Studio, body: bytes) -> None:
+        headers = {"Authorization": f"Bearer {studio.key}", "Content-Type": "application/json"}
+        answer = await studio.client.post("/v1/titles", content=body, headers=headers)
+        assert answer.status_code in (400, 422), answer.text
+        assert problem(answer)
+
+    @pytest.mark.parametrize(
+        "path",
+        [
+            "/v1/sessions/not-an-id",
+            "/v1/sessions?before=yesterday",
+            "/v1/sessions?limit=0",
+            "/v1/sessions?limit=1001",
+            f"/v1/sessions/{uuid4()}/timeline?resolution=hour",
+            f"/v1/sessions/{uuid4()}/timeline?format=xml",
+        ],
+    )
+    async def test_a_query_that_makes_no_sense_is_the_clients_fault(self, studio: Studio, path: str) -> None:
+        answer = await studio.ask("GET", path)
+        assert answer.status_code == 422 and problem(answer) == "invalid-request"
+
+    @pytest.mark.parametrize(
+        "credential",
+        ["", "Bearer", "Basic x", "Bearer " + "x" * 300, "Bearer cnt___", "Bearer ..", "Bearer \xe9"],
+    )
+    async def test_a_credential_that_makes_no_sense_is_refused(
+        self, client: httpx.AsyncClient, credential: str
+    ) -> None:
+        headers = {"Authorization": credential.encode("latin-1")}
+        for path in ("/v1/titles", "/v1/join"):
+            answer = await client.get(path, headers=headers)
+            assert answer.status_code in (401, 422) and problem(answer)

@@ -128,3 +128,30 @@ def test_every_process_can_be_imported_and_run() -> None:
 
     for module in PROCESS_MODULES.values():
         assert asyncio.iscoroutinefunction(importlib.import_module(module).run), module
+
+
+ORPHAN = """
+import asyncio, pathlib, sys
+from cloud.bootstrap import stop_event
+
+async def main():
+    async with stop_event() as stop:
+        pathlib.Path(sys.argv[1]).write_text("waiting")
+        await stop.wait()
+    pathlib.Path(sys.argv[1]).write_text("stopped")
+
+asyncio.run(main())
+"""
+
+
+async def test_a_supervised_process_stops_when_its_supervisor_is_gone(tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
+    start_and_leave = (
+        "import os, subprocess, sys, time, pathlib; "
+        f"subprocess.Popen([sys.executable, '-c', {ORPHAN!r}, {str(mark)!r}], env={{**os.environ, {SUPERVISED!r}: '1'}}); "
+        f"mark = pathlib.Path({str(mark)!r}); "
+        "[time.sleep(0.01) for _ in iter(mark.exists, True)]"
+    )
+    parent = await asyncio.create_subprocess_exec(sys.executable, "-c", start_and_leave)
+    assert await parent.wait() == 0
+    await until(lambda: mark.read_text() == "stopped")
