@@ -192,13 +192,11 @@ def decode_detections(
     if not chosen.size:
         return _NOTHING
     input_px = letterbox.input_px if letterbox is not None else INPUT_PX
+    raw = raw_boxes.reshape(-1, _VALUES_PER_ANCHOR)
+    chosen = chosen[(np.abs(raw[chosen]) < _COORDINATE_LIMIT * input_px).all(axis=1)]
     chosen = chosen[np.argsort(-logits[chosen], kind="stable")][:MAX_CANDIDATES]
-    boxes, landmarks = _decode(raw_boxes.reshape(-1, _VALUES_PER_ANCHOR)[chosen], anchors[chosen], input_px)
+    boxes, landmarks = _decode(raw[chosen], anchors[chosen], input_px)
     scores = sigmoid(logits[chosen])
-    usable = (np.abs(boxes) < _COORDINATE_LIMIT).all(axis=1)
-    usable &= (np.abs(landmarks) < _COORDINATE_LIMIT).all(axis=(1, 2))
-    if not usable.all():
-        boxes, landmarks, scores = boxes[usable], landmarks[usable], scores[usable]
     boxes, landmarks, scores = merge_overlapping(boxes, landmarks, scores, iou=iou)
     if letterbox is not None:
         boxes = letterbox.to_frame(boxes.reshape(-1, 2, 2)).reshape(-1, 4)
@@ -252,23 +250,28 @@ def merge_overlapping(
     Returns:
         boxes, landmarks and scores of the groups, best first.
     """
+    count = len(scores)
+    if not count:
+        return boxes, landmarks, scores
     overlaps = iou_matrix(boxes, boxes) > iou
-    np.fill_diagonal(overlaps, True)
-    free = np.ones(len(scores), dtype=bool)
-    merged: list[tuple[Float32Array, Float32Array, np.float32]] = []
-    for best in range(len(scores)):
+    free = np.ones(count, dtype=bool)
+    leaders: list[int] = []
+    groups: list[npt.NDArray[np.bool_]] = []
+    for best in range(count):
         if not free[best]:
             continue
-        group = np.flatnonzero(free & overlaps[best])
-        free[group] = False
-        weights = scores[group] / scores[group].sum()
-        merged.append((weights @ boxes[group], np.tensordot(weights, landmarks[group], 1), scores[best]))
-    if not merged:
-        return _NOTHING.boxes_xyxy, _NOTHING.landmarks, _NOTHING.scores
+        group = overlaps[best] & free
+        group[best] = True
+        free &= ~group
+        leaders.append(best)
+        groups.append(group)
+    weights = np.where(np.stack(groups), scores, np.float32(0.0))
+    weights /= weights.sum(axis=1, keepdims=True)
+    merged = weights @ np.concatenate([boxes, landmarks.reshape(count, -1)], axis=1)
     return (
-        np.stack([m[0] for m in merged]).astype(np.float32),
-        np.stack([m[1] for m in merged]).astype(np.float32),
-        np.array([m[2] for m in merged], np.float32),
+        np.ascontiguousarray(merged[:, :4], np.float32),
+        merged[:, 4:].reshape(-1, len(LANDMARKS), 2).astype(np.float32),
+        scores[leaders].astype(np.float32),
     )
 
 

@@ -19,7 +19,7 @@ _DTYPES: dict[int, type[np.generic]] = {
     schema.TensorType.FLOAT16: np.float16,
     schema.TensorType.INT32: np.int32,
 }
-_KINDS = {
+_KINDS: dict[int, str] = {
     value: name
     for name, value in vars(schema.BuiltinOperator).items()
     if not name.startswith("_") and isinstance(value, int)
@@ -106,4 +106,4 @@ def _constants(model: Any, graph: Any) -> dict[int, Array]:
 
 def _kind(code: Any) -> str:
     # Old writers fill only the deprecated 8-bit field; the schema says to take the larger.
-    return _KINDS[max(code.builtinCode, code.deprecatedBuiltinCode)]
+    return _KINDS[max(int(code.builtinCode), int(code.deprecatedBuiltinCode))]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import keras
@@ -17,6 +18,9 @@ _PADDINGS = ("same", "valid")
 
 Ranges = Mapping[int, tuple[float, float]]
 """Lowest and highest value of a tensor, by tensor index."""
+
+WEIGHT_STEPS = 127
+"""int8 weights are symmetric: -127..127 times a step per output channel."""
 
 BOXES_OUTPUT = "regressors"
 SCORES_OUTPUT = "classificators"
@@ -38,120 +42,148 @@ def build_keras_network(network: SourceNetwork, *, ranges: Ranges | None = None)
         DatasetError: the network holds an operation that this translation does not know, or its outputs
             are not the two expected ones.
     """
-    pixels, values, weights = _connect(network, ranges or {}, batch=1)
-    outputs = {network.names[i]: values[i] for i in network.outputs}
+    drawing = _draw(network, ranges or {}, batch=1)
+    outputs = {network.names[i]: drawing.values[i] for i in network.outputs}
     if set(outputs) != {BOXES_OUTPUT, SCORES_OUTPUT}:
         raise DatasetError(f"the network's outputs are {sorted(outputs)}")
-    model = keras.Model(pixels, [outputs[BOXES_OUTPUT], outputs[SCORES_OUTPUT]], name="blazeface_short_range")
-    return _with_weights(model, weights)
+    return drawing.model([outputs[BOXES_OUTPUT], outputs[SCORES_OUTPUT]])
 
 
-def build_probe(network: SourceNetwork, tensors: Sequence[int]) -> keras.Model:
-    """Return a model from pixels to the named inner tensors, for calibration; the batch is free."""
-    pixels, values, weights = _connect(network, {}, batch=None)
-    return _with_weights(keras.Model(pixels, [values[i] for i in tensors], name="probe"), weights)
+def build_probe(
+    network: SourceNetwork, tensors: Sequence[int], *, ranges: Ranges | None = None
+) -> keras.Model:
+    """Return a model from a free batch of pixels to the named tensors, for calibration and training.
+
+    With `ranges`, activations and weights behave as if they were int8 but can still be trained: rounding
+    passes gradients straight through.
+    """
+    drawing = _draw(network, ranges or {}, batch=None, round_weights=ranges is not None)
+    return drawing.model([drawing.values[i] for i in tensors])
 
 
-def _connect(
-    network: SourceNetwork, ranges: Ranges, *, batch: int | None
-) -> tuple[Any, dict[int, Any], dict[str, Any]]:
+def read_weights(model: keras.Model, network: SourceNetwork) -> SourceNetwork:
+    """Return `network` with the weights that `model`, built from it, now has."""
+    constants = dict(network.constants)
+    for operation in network.operations:
+        if operation.kind in ("CONV_2D", "DEPTHWISE_CONV_2D"):
+            kernel, bias = model.get_layer(_layer_name(network, operation)).get_weights()
+            constants[operation.inputs[1]] = kernel.transpose(3, 0, 1, 2)
+            constants[operation.inputs[2]] = bias
+    return replace(network, constants=constants)
+
+
+class _RoundedConv2D(keras.layers.Conv2D):  # type: ignore[misc]
+    def convolution_op(self, inputs: Any, kernel: Any) -> Any:
+        return super().convolution_op(inputs, _round_per_channel(kernel, (0, 1, 2)))
+
+
+class _RoundedDepthwiseConv2D(keras.layers.DepthwiseConv2D):  # type: ignore[misc]
+    def call(self, inputs: Any) -> Any:
+        strides = [1, *self.strides, 1]
+        kernel = _round_per_channel(tf.convert_to_tensor(self.kernel), (0, 1, 3))
+        outputs = tf.nn.depthwise_conv2d(inputs, kernel, strides, self.padding.upper())
+        return outputs + tf.convert_to_tensor(self.bias)
+
+
+def _round_per_channel(kernel: Any, axes: tuple[int, ...]) -> Any:
+    peak = tf.reduce_max(tf.abs(kernel), axis=axes, keepdims=True)
+    step = tf.stop_gradient(tf.maximum(peak, 1e-9) / WEIGHT_STEPS)
+    return kernel + tf.stop_gradient(tf.round(kernel / step) * step - kernel)
+
+
+@dataclass(slots=True, kw_only=True)
+class _Drawing:
+    """A Keras graph under construction: tensors by index, weights by layer name."""
+
+    network: SourceNetwork
+    pixels: Any
+    values: dict[int, Any]
+    round_weights: bool
+    weights: dict[str, list[Any]] = field(default_factory=dict)
+
+    def first_input(self, operation: Operation) -> Any:
+        return self.values[operation.inputs[0]]
+
+    def model(self, outputs: list[Any]) -> keras.Model:
+        model = keras.Model(self.pixels, outputs)
+        for layer in model.layers:
+            if layer.name in self.weights:
+                layer.set_weights(self.weights[layer.name])
+        return model
+
+
+def _draw(
+    network: SourceNetwork, ranges: Ranges, *, batch: int | None, round_weights: bool = False
+) -> _Drawing:
     pixels = keras.Input((INPUT_PX, INPUT_PX, 3), batch_size=batch, name="pixels")
-    values: dict[int, Any] = {network.input: pixels}
+    drawing = _Drawing(
+        network=network, pixels=pixels, values={network.input: pixels}, round_weights=round_weights
+    )
     if network.input in ranges:
-        values[network.input] = Rounded(*ranges[network.input], name="pixels_int8")(pixels)
-    weights: dict[str, Any] = {}
+        drawing.values[network.input] = Rounded(*ranges[network.input], name="pixels_int8")(pixels)
     for operation in network.operations:
         translate = _TRANSLATIONS.get(operation.kind)
         if translate is None:
             raise DatasetError(f"the network uses {operation.kind}, which the rebuild does not know")
-        name = network.names[operation.output].replace("/", "_")
-        value = translate(operation, network, values, name, weights)
+        name = _layer_name(network, operation)
+        value = translate(drawing, operation, name)
         if operation.output in ranges:
             value = Rounded(*ranges[operation.output], name=f"{name}_int8")(value)
-        values[operation.output] = value
-    return pixels, values, weights
+        drawing.values[operation.output] = value
+    return drawing
 
 
-def _with_weights(model: keras.Model, weights: dict[str, Any]) -> keras.Model:
-    present = {layer.name for layer in model.layers}
-    for name in present & weights.keys():
-        model.get_layer(name).set_weights(weights[name])
-    return model
+def _layer_name(network: SourceNetwork, operation: Operation) -> str:
+    return network.names[operation.output].replace("/", "_")
 
 
-def _convolution(
-    operation: Operation, network: SourceNetwork, values: dict[int, Any], name: str, weights: dict[str, Any]
-) -> Any:
-    kernel, bias = (network.constants[i] for i in operation.inputs[1:3])
-    layer = keras.layers.Conv2D(
-        kernel.shape[0],
-        kernel.shape[1:3],
-        strides=(operation.options["strideH"], operation.options["strideW"]),
-        padding=_PADDINGS[operation.options["padding"]],
-        name=name,
-    )
-    weights[name] = [kernel.transpose(1, 2, 3, 0), bias]
-    return layer(values[operation.inputs[0]])
+def _convolution(drawing: _Drawing, operation: Operation, name: str) -> Any:
+    kernel, bias = (drawing.network.constants[i] for i in operation.inputs[1:3])
+    kind = _RoundedConv2D if drawing.round_weights else keras.layers.Conv2D
+    layer = kind(kernel.shape[0], kernel.shape[1:3], **_window(operation), name=name)
+    drawing.weights[name] = [kernel.transpose(1, 2, 3, 0), bias]
+    return layer(drawing.first_input(operation))
 
 
-def _depthwise(
-    operation: Operation, network: SourceNetwork, values: dict[int, Any], name: str, weights: dict[str, Any]
-) -> Any:
-    kernel, bias = (network.constants[i] for i in operation.inputs[1:3])
-    layer = keras.layers.DepthwiseConv2D(
-        kernel.shape[1:3],
-        strides=(operation.options["strideH"], operation.options["strideW"]),
-        padding=_PADDINGS[operation.options["padding"]],
-        name=name,
-    )
-    weights[name] = [kernel.transpose(1, 2, 3, 0), bias]
-    return layer(values[operation.inputs[0]])
+def _depthwise(drawing: _Drawing, operation: Operation, name: str) -> Any:
+    kernel, bias = (drawing.network.constants[i] for i in operation.inputs[1:3])
+    kind = _RoundedDepthwiseConv2D if drawing.round_weights else keras.layers.DepthwiseConv2D
+    layer = kind(kernel.shape[1:3], **_window(operation), name=name)
+    drawing.weights[name] = [kernel.transpose(1, 2, 3, 0), bias]
+    return layer(drawing.first_input(operation))
 
 
-def _add(
-    operation: Operation, _: SourceNetwork, values: dict[int, Any], name: str, __: dict[str, Any]
-) -> Any:
-    return keras.layers.Add(name=name)([values[i] for i in operation.inputs])
+def _add(drawing: _Drawing, operation: Operation, name: str) -> Any:
+    return keras.layers.Add(name=name)([drawing.values[i] for i in operation.inputs])
 
 
-def _relu(
-    operation: Operation, _: SourceNetwork, values: dict[int, Any], name: str, __: dict[str, Any]
-) -> Any:
-    return keras.layers.ReLU(name=name)(values[operation.inputs[0]])
+def _relu(drawing: _Drawing, operation: Operation, name: str) -> Any:
+    return keras.layers.ReLU(name=name)(drawing.first_input(operation))
 
 
-def _pool(
-    operation: Operation, _: SourceNetwork, values: dict[int, Any], name: str, __: dict[str, Any]
-) -> Any:
-    options = operation.options
-    layer = keras.layers.MaxPooling2D(
-        (options["filterHeight"], options["filterWidth"]),
-        strides=(options["strideH"], options["strideW"]),
-        padding=_PADDINGS[options["padding"]],
-        name=name,
-    )
-    return layer(values[operation.inputs[0]])
+def _pool(drawing: _Drawing, operation: Operation, name: str) -> Any:
+    size = (operation.options["filterHeight"], operation.options["filterWidth"])
+    return keras.layers.MaxPooling2D(size, **_window(operation), name=name)(drawing.first_input(operation))
 
 
-def _pad(
-    operation: Operation, network: SourceNetwork, values: dict[int, Any], name: str, _: dict[str, Any]
-) -> Any:
-    pads = network.constants[operation.inputs[1]].tolist()
-    return ZeroChannels(pads[-1][1], name=name)(values[operation.inputs[0]])
+def _pad(drawing: _Drawing, operation: Operation, name: str) -> Any:
+    pads = drawing.network.constants[operation.inputs[1]].tolist()
+    return ZeroChannels(pads[-1][1], name=name)(drawing.first_input(operation))
 
 
-def _reshape(
-    operation: Operation, _: SourceNetwork, values: dict[int, Any], name: str, __: dict[str, Any]
-) -> Any:
+def _reshape(drawing: _Drawing, operation: Operation, name: str) -> Any:
     shape = tuple(int(n) for n in operation.options["newShape"][1:])
-    return keras.layers.Reshape(shape, name=name)(values[operation.inputs[0]])
+    return keras.layers.Reshape(shape, name=name)(drawing.first_input(operation))
 
 
-def _concatenate(
-    operation: Operation, _: SourceNetwork, values: dict[int, Any], name: str, __: dict[str, Any]
-) -> Any:
+def _concatenate(drawing: _Drawing, operation: Operation, name: str) -> Any:
     layer = keras.layers.Concatenate(axis=operation.options["axis"], name=name)
-    return layer([values[i] for i in operation.inputs])
+    return layer([drawing.values[i] for i in operation.inputs])
+
+
+def _window(operation: Operation) -> dict[str, Any]:
+    options = operation.options
+    return {"strides": (options["strideH"], options["strideW"]), "padding": _PADDINGS[options["padding"]]}
 
 
 class ZeroChannels(keras.layers.Layer):  # type: ignore[misc]
@@ -187,7 +219,7 @@ class Rounded(keras.layers.Layer):  # type: ignore[misc]
         return {**super().get_config(), "low": self.low, "high": self.high}
 
 
-_Translation = Callable[[Operation, SourceNetwork, dict[int, Any], str, dict[str, Any]], Any]
+_Translation = Callable[[_Drawing, Operation, str], Any]
 _TRANSLATIONS: dict[str, _Translation] = {
     "CONV_2D": _convolution,
     "DEPTHWISE_CONV_2D": _depthwise,

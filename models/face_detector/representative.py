@@ -160,14 +160,15 @@ def _feather(side: int) -> Float32Array:
     # A superellipse keeps hair and jaw but hides the square edge, which no real frame has.
     axis = np.linspace(-1, 1, side, dtype=np.float32)
     radius = (np.abs(axis[:, None]) ** 4 + np.abs(axis[None, :]) ** 4) ** 0.25
-    return np.clip((1.0 - radius) / 0.12, 0, 1).astype(np.float32)
+    return np.asarray(np.clip((1.0 - radius) / 0.12, 0, 1), np.float32)
 
 
 def _relight(scene: Float32Array, rng: np.random.Generator) -> UInt8Array:
     gamma = np.exp(rng.uniform(np.log(LIGHT_GAMMAS[0]), np.log(LIGHT_GAMMAS[1])))
     lit = 255.0 * (np.clip(scene, 0, 255) / 255.0) ** gamma
-    lit *= rng.uniform(0.6, 1.25) * rng.uniform(0.9, 1.1, 3)
+    lit = lit * rng.uniform(0.6, 1.25) * rng.uniform(0.9, 1.1, 3)
     if rng.random() < 0.4:
-        lit *= np.linspace(*rng.uniform(0.4, 1.3, 2), scene.shape[1])[None, :, None]
-    lit += rng.normal(0, rng.uniform(0, 8), scene.shape)
-    return np.clip(lit, 0, 255).astype(np.uint8)
+        left, right = rng.uniform(0.4, 1.3, 2)
+        lit = lit * np.linspace(left, right, scene.shape[1])[None, :, None]
+    lit = lit + rng.normal(0, rng.uniform(0, 8), scene.shape)
+    return np.asarray(np.clip(lit, 0, 255), np.uint8)

@@ -1,0 +1,31 @@
+"""Scaling a frame onto the detector's input."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from models.errors import TensorShapeError
+from models.face_detector.decoding import letterbox_parameters
+from models.face_detector.preprocessing import letterbox_frame
+
+
+def test_a_webcam_frame_becomes_rgb_between_black_bars() -> None:
+    frame = np.zeros((480, 640, 3), np.uint8)
+    frame[..., 0] = 200
+    pixels = letterbox_frame(frame, letterbox_parameters(480, 640))
+    assert pixels.shape == (1, 128, 128, 3)
+    assert not pixels[0, :16].any()
+    assert not pixels[0, 112:].any()
+    np.testing.assert_array_equal(pixels[0, 64, 64], [0, 0, 200])
+
+
+def test_a_frame_smaller_than_the_input_is_enlarged() -> None:
+    frame = np.full((32, 32, 3), 7, np.uint8)
+    assert (letterbox_frame(frame, letterbox_parameters(32, 32)) == 7).all()
+
+
+@pytest.mark.parametrize("frame", [np.zeros((480, 640), np.uint8), np.zeros((480, 640, 3), np.float32)])
+def test_a_frame_that_the_letterbox_was_not_made_for_is_refused(frame: np.ndarray) -> None:
+    with pytest.raises(TensorShapeError, match="frame is"):
+        letterbox_frame(frame, letterbox_parameters(480, 640))
