@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -34,8 +37,9 @@ class LiteRtNetwork:
             DetectorError: the runtime refuses the file, or its tensors are not a face network's.
         """
         try:
-            self._interpreter = Interpreter(model_content=content, num_threads=1)
-            self._interpreter.allocate_tensors()
+            with _quiet_standard_error():
+                self._interpreter = Interpreter(model_content=content, num_threads=1)
+                self._interpreter.allocate_tensors()
             inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
         except (RuntimeError, ValueError) as error:
             raise DetectorError(f"the face detector cannot be loaded: {type(error).__name__}") from error
@@ -80,6 +84,24 @@ def load_network(manifest: Manifest, variant_id: str) -> LiteRtNetwork:
     """
     variant = manifest.variant(variant_id)
     return LiteRtNetwork(manifest.read(variant_id), detector_id=1 + manifest.variants.index(variant))
+
+
+@contextlib.contextmanager
+def _quiet_standard_error() -> Iterator[None]:
+    """Keep the runtime's greeting, which no setting silences, out of the status line."""
+    try:
+        kept = os.dup(2)
+    except OSError:
+        yield
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def _input_lookup(detail: dict[str, Any]) -> Any:
