@@ -5,6 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
+import structlog
 
 from edge_agent.frames import Frame
 from models.face_detector.decoding import INPUT_PX, short_range_anchors
@@ -88,3 +89,10 @@ def frame_of():
         return Frame(pixels=paint(faces, **options), index=index, monotonic_us=index * 33_333)
 
     return make
+
+
+@pytest.fixture(autouse=True)
+def own_logging():
+    """Give each test the default logging back: the command binds it to its own standard error."""
+    yield
+    structlog.reset_defaults()
