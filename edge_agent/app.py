@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from edge_agent.adapters.aiortc_peer import AiortcPeer
 from edge_agent.adapters.api_client import ApiClient
 from edge_agent.adapters.camera import OpenCvSource, quiet_opencv
-from edge_agent.adapters.clocks import monotonic_us, utc_us
+from edge_agent.adapters.clocks import PlatformClock, monotonic_us
 from edge_agent.adapters.credential_store import CredentialStore
 from edge_agent.adapters.detector_selection import detector_manifest, load_selected, select_detector
 from edge_agent.adapters.hardening import forbid_core_dumps
@@ -51,12 +51,14 @@ class Permission:
         receipt: the signed receipt.
         claims: what it agrees to.
         device_key: whose public half it names.
+        clock: the platform's time.
     """
 
     join: JoinInfo
     receipt: str
     claims: ReceiptClaims
     device_key: Ed25519PrivateKey
+    clock: PlatformClock
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,11 +82,12 @@ def ask_receipt(invite: Invite, api: ApiClient, store: CredentialStore) -> Permi
         PlatformError: the platform refuses or does not answer.
     """
     join = api.join()
+    clock = PlatformClock(join.server_utc_us)
     receipt, device_key = store.receipt(invite.session), store.device_key(invite.session)
-    claims = check_receipt(receipt, join, invite=invite, device_key=device_key, now_utc_us=utc_us())
+    claims = check_receipt(receipt, join, invite=invite, device_key=device_key, now_utc_us=clock.utc_us())
     if receipt is None or device_key is None:
         raise ConsentMissingError("there is no consent for this session yet")
-    return Permission(join=join, receipt=receipt, claims=claims, device_key=device_key)
+    return Permission(join=join, receipt=receipt, claims=claims, device_key=device_key, clock=clock)
 
 
 async def run_agent(
@@ -122,7 +125,7 @@ async def run_agent(
         media=media,
         detector_id=network.detector_id,
         now_us=monotonic_us,
-        utc_us=utc_us,
+        utc_us=permission.clock.utc_us,
     )
     sender = SendLoop(context, SenderSession(last_epoch=store.last_epoch(settings.invite.session)))
     try:
@@ -179,7 +182,7 @@ def _factories(settings: RunSettings, api: ApiClient, permission: Permission) ->
 def _new_sealer(
     settings: RunSettings, store: CredentialStore, permission: Permission, epoch: int
 ) -> SessionSealer:
-    now_utc_us = utc_us()
+    now_utc_us = permission.clock.utc_us()
     # The epoch is written down before it is used: a number that was ever sealed under must not return.
     store.store_epoch(settings.invite.session, epoch)
     key = pool_key(permission.join, now_utc_us=now_utc_us)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from edge_agent.adapters.api_client import ApiClient
-from edge_agent.adapters.clocks import utc_us
+from edge_agent.adapters.clocks import PlatformClock
 from edge_agent.adapters.credential_store import CredentialStore
 from edge_agent.consenting import JoinInfo, check_receipt, consent_body, parse_expressions, refusal_text
 from edge_agent.errors import ConsentMissingError, PlatformError
@@ -67,6 +67,7 @@ def give_consent(
     """
     api = ApiClient(invite)
     join = api.join(locale=locale)
+    clock = PlatformClock(join.server_utc_us)
     notice = join.notice
     if hashlib.sha256(notice.text.encode("utf-8")).hexdigest() != notice.sha256:
         raise PlatformError("the notice differs from its digest, so it cannot be trusted")
@@ -82,7 +83,7 @@ def give_consent(
     device_key = store.new_device_key(invite.session)
     body = consent_body(choices, notice_sha256=notice.sha256, is_adult=is_adult, device_key=device_key)
     receipt = api.consent(body)
-    claims = check_receipt(receipt, join, invite=invite, device_key=device_key, now_utc_us=utc_us())
+    claims = check_receipt(receipt, join, invite=invite, device_key=device_key, now_utc_us=clock.utc_us())
     _check_choices(claims, choices, join)
     store.store_receipt(invite.session, receipt)
     return claims

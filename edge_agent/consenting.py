@@ -64,6 +64,7 @@ class JoinInfo(msgspec.Struct, frozen=True, kw_only=True):
     state: str
     study: object = None
     receipt: str | None = None
+    server_utc_us: int | None = None
 
     def __repr__(self) -> str:
         return f"JoinInfo(session_id={self.session_id!r}, state={self.state!r})"

@@ -250,6 +250,7 @@ class Join(_Answer):
     purposes: list[Purpose]
     state: str
     receipt: str | None
+    server_utc_us: int = Field(description="The platform's clock, for agents whose own is wrong.")
 
 
 class NoticeShown(_Request):

@@ -80,6 +80,7 @@ async def join(context: Context, agent: Agent, locale: Annotated[Locale | None, 
         purposes=list(Purpose),
         state=str(agent.session.state),
         receipt=agent.session.receipt_jws,
+        server_utc_us=int(context.now().timestamp() * 1_000_000),
     )
 
 
