@@ -44,13 +44,13 @@ def add_bench_commands(subparsers: Any) -> None:
 
 def _street(arguments: argparse.Namespace) -> int:
     from cloud.bench.street import run_street
-    from cloud.bootstrap import run_loop
+    from cloud.demo.stoppable import run_stoppable
 
-    async def main() -> None:
-        await run_street(arguments.viewers, seconds=arguments.seconds, data=arguments.data, out=arguments.out)
-
-    run_loop(main)
-    return 0
+    return run_stoppable(
+        lambda: run_street(
+            arguments.viewers, seconds=arguments.seconds, data=arguments.data, out=arguments.out
+        )
+    )
 
 
 def _levels(text: str) -> tuple[int, ...]:

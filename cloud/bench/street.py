@@ -48,7 +48,7 @@ async def run_street(levels: Sequence[int], *, seconds: float, data: Path | None
     before = describe_machine()
     with tempfile.TemporaryDirectory(prefix="countenance-bench-") as name:
         folder = Path(name)
-        clips = _clips(data) if data is not None else film_footage(folder, CAST).films
+        clips = _clips(data) if data is not None else (await film_footage(folder, CAST)).films
         measured: dict[int, list[ViewerFigures]] = {}
         async with running_platform(
             PlatformOptions(state_dir=folder / "state", log_level="warning")

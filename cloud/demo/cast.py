@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ProcessPoolExecutor
+import asyncio
+import signal
+from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing import get_context
+from multiprocessing.pool import Pool
 from pathlib import Path
+from typing import Any
 
 from cloud.demo.performer import Staging, film
 from cloud.demo.schedule import Schedule, make_schedule, write_schedule
@@ -53,8 +57,8 @@ class Footage:
     trailer: Trailer
 
 
-def film_footage(folder: Path, roles: tuple[Role, ...] = CAST, *, workers: int = 2) -> Footage:
-    """Make the trailer and each viewer's film, with the schedule beside it as JSON.
+async def film_footage(folder: Path, roles: tuple[Role, ...] = CAST, *, workers: int = 2) -> Footage:
+    """Make the trailer and each viewer's film, with the schedule beside it as JSON; cancelling stops the work.
 
     Args:
         folder: an existing folder; `trailer.mp4`, `<pseudonym>.mp4` and `<pseudonym>.json` are written to it.
@@ -65,16 +69,40 @@ def film_footage(folder: Path, roles: tuple[Role, ...] = CAST, *, workers: int =
         DemoError: a film cannot be written.
     """
     films = tuple(folder / f"{role.pseudonym}.mp4" for role in roles)
-    # Forking a process that runs threads is unsafe; these workers are started afresh.
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        duration_ms = max([role.schedule.duration_ms for role in roles], default=TRAILER_MS)
-        waiting = [
-            pool.submit(film, role.schedule, role.staging, path)
+    duration_ms = max([role.schedule.duration_ms for role in roles], default=TRAILER_MS)
+    # Forking a process that runs threads is unsafe; these workers are started afresh, and end with the block.
+    with get_context("spawn").Pool(workers, initializer=_leave_interrupts_to_the_parent) as pool:
+        jobs = [
+            _done(pool, film, role.schedule, role.staging, path)
             for role, path in zip(roles, films, strict=True)
         ]
-        trailer = pool.submit(make_trailer, folder / "trailer.mp4", duration_ms=duration_ms)
         for role, path in zip(roles, films, strict=True):
             write_schedule(role.schedule, path.with_suffix(".json"))
-        for job in waiting:
-            job.result()
-        return Footage(films=films, trailer=trailer.result())
+        trailer, *_ = await asyncio.gather(_done(pool, _trailer, folder / "trailer.mp4", duration_ms), *jobs)
+    return Footage(films=films, trailer=trailer)
+
+
+def _trailer(path: Path, duration_ms: int) -> Trailer:
+    return make_trailer(path, duration_ms=duration_ms)
+
+
+def _leave_interrupts_to_the_parent() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _done(pool: Pool, function: Callable[..., Any], *arguments: Any) -> asyncio.Future[Any]:
+    """Hand a call to the pool; the future takes its result on this loop."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[Any] = loop.create_future()
+
+    def settle(how: Callable[[Any], None], outcome: Any) -> None:
+        if not future.done():
+            how(outcome)
+
+    pool.apply_async(
+        function,
+        arguments,
+        callback=lambda result: loop.call_soon_threadsafe(settle, future.set_result, result),
+        error_callback=lambda error: loop.call_soon_threadsafe(settle, future.set_exception, error),
+    )
+    return future

@@ -40,15 +40,10 @@ def add_demo_command(subparsers: Any) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from cloud.bootstrap import run_loop
     from cloud.demo.run import run_demo
+    from cloud.demo.stoppable import run_stoppable
 
     camera: str | None = arguments.camera
     if camera is not None and not camera.isdecimal() and not Path(camera).is_file():
         raise DemoError(f"there is no camera or film {camera!r}")
-
-    async def main() -> None:
-        await run_demo(arguments.out, camera=camera)
-
-    run_loop(main)
-    return 0
+    return run_stoppable(lambda: run_demo(arguments.out, camera=camera))

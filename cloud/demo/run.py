@@ -53,11 +53,13 @@ async def run_demo(out: Path, *, camera: str | None = None) -> None:
         CloudError: a part of it does not come up, or a viewer's agent fails.
     """
     started = time.monotonic()
+    if camera is not None and camera.isdecimal() and not sys.stdin.isatty():
+        raise DemoError("a camera shows somebody, who must be asked for consent: run this at a terminal")
     films = _clear(out)
     options = PlatformOptions(state_dir=out / "state", log_level="warning")
     roles = CAST if camera is None else ()
     async with AsyncExitStack() as stack:
-        filming = asyncio.create_task(asyncio.to_thread(film_footage, films, roles))
+        filming = asyncio.create_task(film_footage(films, roles))
         _say(
             "filming the trailer" + (" and two made-up viewers" if roles else "") + ", starting the platform"
         )
