@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from cloud.demo.schedule import Schedule, balanced_agreement
+from cloud.demo.trailer import make_trailer
 from privacy.expressions import EXPRESSIONS
 from tests.e2e.street_platform import StreetPlatform, Watched
 
@@ -19,6 +20,11 @@ REAL_FILMS = ("videos/liveportrait_d9.mp4", "videos/single_face.mp4")
 def leading(watched: Watched) -> list[str]:
     shares = np.array([watched.columns[name] for name in EXPRESSIONS], float).T
     return [str(EXPRESSIONS[index]) for index in shares.argmax(axis=1)]
+
+
+def looked_at(watched: Watched) -> int:
+    """Frames that a busy machine left time to look at; a test shares its cores with others."""
+    return int(watched.frames["captured"] - watched.frames["skipped"].get("overload", 0))
 
 
 def assert_accounted_for(watched: Watched) -> None:
@@ -48,7 +54,7 @@ def test_a_performed_film_becomes_rows_that_say_what_was_performed(
     assert_accounted_for(watched)
     assert_in_its_place(watched)
     assert watched.frames["captured"] == 300
-    assert watched.frames["with_face"] >= 0.95 * watched.frames["captured"]
+    assert watched.frames["with_face"] >= 0.95 * looked_at(watched)
     assert watched.frames["stored"] >= 0.8 * watched.frames["with_face"]
     agreement = balanced_agreement(schedule, watched.columns["media_time_ms"], leading(watched))
     assert agreement["balanced"] >= 0.6
@@ -63,17 +69,17 @@ def test_a_film_of_a_real_person_becomes_rows(street: StreetPlatform, data_folde
     seat, watched = street.watch(data_folder / name, loop=True, duration_s=8.0)
     assert_accounted_for(watched)
     assert_in_its_place(watched)
-    assert watched.frames["with_face"] >= 0.95 * watched.frames["captured"]
+    assert watched.frames["with_face"] >= 0.95 * looked_at(watched)
     assert watched.frames["stored"] >= 0.8 * watched.frames["with_face"]
     assert len(street.stored_frames(seat)) == watched.frames["stored"]
 
 
-@pytest.mark.data
-def test_a_film_without_a_face_leaves_gaps_and_no_row(street: StreetPlatform, data_folder: Path) -> None:
-    seat, watched = street.watch(data_folder / "videos/no_face.mp4")
+def test_a_film_without_a_face_leaves_gaps_and_no_row(street: StreetPlatform, tmp_path: Path) -> None:
+    trailer = make_trailer(tmp_path / "trailer.mp4", duration_ms=4000)
+    seat, watched = street.watch(trailer.path)
     assert_accounted_for(watched)
     assert watched.frames["stored"] == 0
-    assert set(watched.frames["skipped"]) >= {"no_face"}
+    assert watched.frames["skipped"]["no_face"] >= 0.5 * watched.frames["captured"]
     assert len(street.stored_frames(seat)) == 0
 
 
