@@ -10,11 +10,12 @@ worth nothing, and ciphertext must not pile up.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from cloud.entries import CROP_BATCH_MAX, CROP_BATCH_MAX_BYTES, SealedCrop
+from privacy.ids import SessionId
 from privacy.wire import limits
 
 BATCH_WAIT_US = 5_000
@@ -24,6 +25,9 @@ QUEUE_MAX_CROPS = 4_096
 _CROP_OVERHEAD_BYTES = 32
 _GAP_WEIGHT = 8
 _GAP_MAX_US = 1_000_000
+_DISCARDED_MAX = 4_096
+_SESSION_BYTES = slice(4, 20)
+"""Where an envelope's header says whose it is (protocol rule W2); enough to drop it unopened."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +63,7 @@ class CropBatcher:
         self._count = 0
         self._added_us: int | None = None
         self._mean_gap_us = _GAP_MAX_US
+        self._discarded: OrderedDict[bytes, None] = OrderedDict()
         self.dropped = 0
 
     def __len__(self) -> int:
@@ -100,14 +105,25 @@ class CropBatcher:
         return batches
 
     def put_back(self, batches: Sequence[CropBatch]) -> None:
-        """Return batches that could not be written to the front of their queues."""
+        """Return batches that could not be written to the front of their queues, less what was discarded."""
         for batch in reversed(batches):
             queue = self._queues.setdefault(batch.shard, _Queue())
-            queue.crops.extendleft((batch.since_us, crop) for crop in reversed(batch.crops))
-            queue.size_bytes += sum(map(_size_bytes, batch.crops))
-            self._count += len(batch.crops)
+            crops = [crop for crop in batch.crops if crop.envelope[_SESSION_BYTES] not in self._discarded]
+            queue.crops.extendleft((batch.since_us, crop) for crop in reversed(crops))
+            queue.size_bytes += sum(map(_size_bytes, crops))
+            self._count += len(crops)
         while self._count > self._max_crops:
             self._drop_oldest()
+
+    def discard(self, session: SessionId) -> None:
+        """Drop every crop of a session, also those of a batch that is being written and may come back."""
+        self._discarded[session.bytes] = None
+        while len(self._discarded) > _DISCARDED_MAX:
+            self._discarded.popitem(last=False)
+        for queue in self._queues.values():
+            kept = deque(one for one in queue.crops if one[1].envelope[_SESSION_BYTES] != session.bytes)
+            self._count -= len(queue.crops) - len(kept)
+            queue.crops, queue.size_bytes = kept, sum(_size_bytes(crop) for _, crop in kept)
 
     def _is_full(self, queue: _Queue) -> bool:
         return len(queue.crops) >= CROP_BATCH_MAX or queue.size_bytes >= CROP_BATCH_MAX_BYTES

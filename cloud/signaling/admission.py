@@ -42,6 +42,7 @@ class Admitted:
     Attributes:
         receipt_sha256: hex digest of the receipt it runs under.
         until_utc_us: end of the epoch or of the receipt, whichever is first.
+        consent_until_utc_us: end of the receipt.
     """
 
     session: SessionId
@@ -49,6 +50,7 @@ class Admitted:
     epoch: int
     receipt_sha256: str
     until_utc_us: int
+    consent_until_utc_us: int
     setup: SessionSetup
 
 
@@ -105,6 +107,7 @@ def check_offer(offer: Offer, *, platform_key: Ed25519PublicKey, now_utc_us: int
         epoch=setup.epoch,
         receipt_sha256=ticket.receipt_sha256,
         until_utc_us=min(setup.not_after_utc_us, receipt.expires_utc_us),
+        consent_until_utc_us=receipt.expires_utc_us,
         setup=setup,
     )
 

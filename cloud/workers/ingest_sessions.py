@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import secrets
 import time
@@ -25,6 +26,7 @@ from privacy.errors import MessageError
 from privacy.ids import SessionId
 from privacy.wire.codec import decode_signalling, encode_message
 from privacy.wire.messages import Ack, Answer, Offer, Refused, Revoked
+from privacy.wire.rate import TokenBucket
 from privacy.wire.receiver import RefusalReason
 
 log = structlog.get_logger()
@@ -37,10 +39,19 @@ TAKE_OVER_S = 10.0
 SWEEP_S = 1.0
 REFRESH_S = 5.0
 SETUP_GRACE_MS = 60_000
+EXPIRED_GRACE_US = 30_000_000
+"""An epoch or receipt that is over for this long ends its connection; its crops are refused before that."""
+
 REVOKED_FLUSH_S = 0.2
 """Time for the last message to leave before the peer closes; a revocation acts within a second."""
 
+OFFERS_PER_S = 1
+OFFERS_BURST = 10
+"""Per websocket; an answer costs keys and sockets, and an agent needs one in minutes."""
+
 REVOKED_REASON = "consent was withdrawn"
+EXPIRED_REASON = "consent has expired"
+CONSENT_EXPIRED = "consent_expired"
 
 
 def utc_us() -> int:
@@ -61,6 +72,7 @@ class LiveSession:
         self.predecessor: LiveSession | None = None
         self.heard_s = time.monotonic()
         self.began_s = self.heard_s
+        self.was_heard = False
         self.is_over = False
         self.name = secrets.token_hex(4)
         self._sessions = sessions
@@ -70,6 +82,9 @@ class LiveSession:
         if self.is_over:
             return
         self._hear()
+        if self.is_consent_over(utc_us()):
+            metrics.REFUSED.labels(CONSENT_EXPIRED).inc()
+            return
         found = self.core.receive_datagram(datagram, now_utc_us=utc_us())
         if isinstance(found, RefusalReason):
             metrics.REFUSED.labels(found.value).inc()
@@ -96,8 +111,13 @@ class LiveSession:
         """The peer is gone."""
         self._sessions.gone(self)
 
+    def is_consent_over(self, now_utc_us: int) -> bool:
+        """Say whether the receipt that this session runs under has expired."""
+        return now_utc_us >= self.admitted.consent_until_utc_us
+
     def _hear(self) -> None:
         self.heard_s = time.monotonic()
+        self.was_heard = True
         event = self.core.connect(now_utc_us=utc_us())
         if event is not None:
             self._sessions.writers.put_event(event)
@@ -147,6 +167,7 @@ class IngestSessions:
     async def handle(self, connection: SignallingConnection) -> None:
         """Serve one agent's websocket until it closes; an agent may offer again, for a later epoch."""
         serves = False
+        offers = TokenBucket(rate_per_s=OFFERS_PER_S, burst=OFFERS_BURST)
         while True:
             try:
                 async with asyncio.timeout(None if serves else OFFER_TIMEOUT_S):
@@ -156,6 +177,8 @@ class IngestSessions:
             if message is None:
                 return
             try:
+                if not offers.take(1, now_us=time.monotonic_ns() // 1_000):
+                    raise AdmissionError(429, "too many offers", retry_after_ms=_retry_ms())
                 sdp = await self._admit(_read_offer(message), connection)
             except AdmissionError as refusal:
                 metrics.ADMISSIONS.labels(str(refusal.code)).inc()
@@ -204,12 +227,12 @@ class IngestSessions:
         check_state(admitted, state, jitter=random.random())
 
     async def _fence(self, live: LiveSession) -> None:
-        admitted = live.admitted
-        if not await self._claim(live):
-            raise fenced(admitted.epoch)
-        # a revocation may have come while the peer was made
-        if await self._revocations.is_revoked(admitted.session):
+        # a revocation may have come while the peer was made; a claim is refused then as well
+        is_claimed = await self._claim(live)
+        if await self._revocations.is_revoked(live.admitted.session):
             raise AdmissionError(410, REVOKED_REASON)
+        if not is_claimed:
+            raise fenced(live.admitted.epoch)
 
     async def _claim(self, live: LiveSession) -> bool:
         ttl_ms = (live.admitted.until_utc_us - utc_us()) // 1_000 + SETUP_GRACE_MS
@@ -224,17 +247,26 @@ class IngestSessions:
         self._live[live.admitted.session] = live
         metrics.SESSIONS.set(len(self._live))
         log.info("session admitted", session=str(live.admitted.session), epoch=live.admitted.epoch)
-        if previous is None:
-            return
-        if previous.admitted.receipt_sha256 == live.admitted.receipt_sha256:
+        if previous is not None:
+            self._succeed(live, previous)
+
+    def _succeed(self, live: LiveSession, previous: LiveSession) -> None:
+        """Keep the peer that carries frames until `live` is heard, and no other: peers must not pile up."""
+        if previous.admitted.receipt_sha256 != live.admitted.receipt_sha256:
+            # consent changed: not one more crop under the earlier receipt
+            self.retire(previous)
+        elif previous.was_heard:
             live.predecessor = previous
         else:
-            # consent changed: not one more crop under the earlier receipt
+            live.predecessor, previous.predecessor = previous.predecessor, None
             self.retire(previous)
 
     def retire(self, live: LiveSession) -> None:
-        """Close a peer whose session goes on elsewhere."""
+        """Close a peer whose session goes on elsewhere, and the one before it."""
         live.is_over = True
+        if live.predecessor is not None:
+            self.retire(live.predecessor)
+            live.predecessor = None
         self._close(live)
 
     def gone(self, live: LiveSession) -> None:
@@ -252,17 +284,26 @@ class IngestSessions:
         metrics.SESSION_ENDS.labels(end.value).inc()
         log.info("session ended", session=str(live.admitted.session), end=end.value)
         if end is SessionEnd.WITHDRAWN:
-            self._spawn(self._make_revoked(live))
+            self._withdraw(live)
         elif end is SessionEnd.BROKEN:
             self.writers.put_event(live.core.event(EventKind.LOST, now_utc_us=utc_us()))
             self._remove(live)
 
-    async def _make_revoked(self, live: LiveSession) -> None:
-        self._remove(live)
+    def _withdraw(self, live: LiveSession) -> None:
+        """End every peer of a session at once, whichever of them carried the agent's word."""
+        session = live.admitted.session
+        self.writers.drop_crops(session)
+        self.retire(live)
+        latest = self._live.get(session)
+        if latest is not None:
+            self._remove(latest)
+        self._spawn(self._publish_revocation(session))
+
+    async def _publish_revocation(self, session: SessionId) -> None:
         try:
-            await self._revocations.revoke(live.admitted.session)
+            await self._revocations.revoke(session)
         except StreamError as error:
-            # the agent's API call revokes as well; here the peer is closed already
+            # the agent's API call revokes as well, and so does the erasure; here every peer is closed already
             log.warning("revocation was not published", reason=str(error))
 
     def forward_ack(self, ack: DurableAck) -> None:
@@ -275,23 +316,25 @@ class IngestSessions:
 
     def revoke_soon(self, session: SessionId) -> None:
         """Begin to end a session whose consent was withdrawn; from now on nothing of it is accepted."""
-        live = self._live.get(session)
-        if live is not None:
-            self._spawn(self.revoke(session))
-
-    async def revoke(self, session: SessionId) -> None:
-        """End a session whose consent was withdrawn: tell the agent, then close."""
+        self.writers.drop_crops(session)
         live = self._live.get(session)
         if live is None:
             return
         if not live.core.is_ended:
             self.writers.put_event(live.core.event(EventKind.WITHDRAWN, now_utc_us=utc_us()))
             metrics.SESSION_ENDS.labels("revoked").inc()
-        live.core.stop()
-        message = encode_message(Revoked(reason=REVOKED_REASON))
+        self._stop(live)
+        self._spawn(self._say_over(live, REVOKED_REASON))
+
+    async def _say_over(self, live: LiveSession, reason: str) -> None:
+        """Tell the agent, then close; nothing is accepted from the moment this begins."""
+        message = encode_message(Revoked(reason=reason))
         if live.peer is not None:
             live.peer.send_control(message)
-        await live.connection.send(message)
+        # an agent that reads nothing must not hold its own end up
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(REVOKED_FLUSH_S):
+                await live.connection.send(message)
         await asyncio.sleep(REVOKED_FLUSH_S)
         self._remove(live)
 
@@ -299,14 +342,19 @@ class IngestSessions:
         """Look every live session up: revocations may have been missed while Redis was away."""
         for session in list(self._live):
             if await self._revocations.is_revoked(session):
-                await self.revoke(session)
+                self.revoke_soon(session)
 
     async def refresh_setups(self) -> None:
-        """Store every live setup again; a session that was fenced by another process is let go."""
+        """Store every live setup again; a session that was revoked, or fenced by another process, is let go."""
         for live in list(self._live.values()):
-            if not live.core.is_ended and not await self._claim(live):
-                log.info("session went elsewhere", session=str(live.admitted.session))
-                self._remove(live)
+            if live.core.is_ended or await self._claim(live):
+                continue
+            session = live.admitted.session
+            if await self._revocations.is_revoked(session):
+                self.revoke_soon(session)
+                continue
+            log.info("session went elsewhere", session=str(session))
+            self._remove(live)
 
     async def sweep(self) -> None:
         """End what has been silent for too long, until cancelled; refresh setups now and then."""
@@ -327,9 +375,29 @@ class IngestSessions:
         if live.predecessor is not None and now_s - live.began_s > TAKE_OVER_S:
             self.retire(live.predecessor)
             live.predecessor = None
-        if now_s - live.heard_s > LOST_AFTER_S:
-            log.info("session is silent", session=str(live.admitted.session))
+        if live.is_consent_over(utc_us()) and not live.core.is_ended:
+            self._expire(live)
+            return
+        is_silent = now_s - live.heard_s > LOST_AFTER_S
+        is_expired = utc_us() > live.admitted.until_utc_us + EXPIRED_GRACE_US
+        if is_silent or is_expired:
+            log.info("session is silent or expired", session=str(live.admitted.session))
             self.gone(live)
+
+    def _expire(self, live: LiveSession) -> None:
+        """End a session whose receipt has expired: what was consented to stays, nothing is added."""
+        log.info("consent has expired", session=str(live.admitted.session))
+        self.writers.put_event(live.core.event(EventKind.LOST, now_utc_us=utc_us()))
+        metrics.SESSION_ENDS.labels("expired").inc()
+        self._stop(live)
+        self._spawn(self._say_over(live, EXPIRED_REASON))
+
+    def _stop(self, live: LiveSession) -> None:
+        """Accept nothing more from a session, whichever epoch brings it."""
+        live.core.stop()
+        if live.predecessor is not None:
+            self.retire(live.predecessor)
+            live.predecessor = None
 
     async def close(self) -> None:
         """Report every live session as lost and close all peers; agents come back with a later epoch."""
@@ -341,9 +409,6 @@ class IngestSessions:
         if self._live.get(live.admitted.session) is live:
             del self._live[live.admitted.session]
         metrics.SESSIONS.set(len(self._live))
-        if live.predecessor is not None:
-            self.retire(live.predecessor)
-            live.predecessor = None
         self.retire(live)
 
     def _close(self, live: LiveSession) -> None:

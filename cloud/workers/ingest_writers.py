@@ -55,6 +55,10 @@ class IngestWriters:
         self._batcher.add(shard_of(session, shards=self._shards), crop, now_us=_monotonic_us())
         self._crop_queued.set()
 
+    def drop_crops(self, session: SessionId) -> None:
+        """Forget what is queued of a session whose consent is withdrawn, now and for good."""
+        self._batcher.discard(session)
+
     def put_event(self, event: SessionEvent) -> None:
         """Queue an event."""
         shard = shard_of(SessionId(UUID(event.session)), shards=self._shards)

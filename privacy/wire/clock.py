@@ -6,6 +6,8 @@ from collections import deque
 from dataclasses import dataclass
 
 SAMPLES_KEPT = 8
+STEP_MIN_US = 50_000
+"""Samples of one connection that differ by more than their errors and this tell of a clock that was set."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,9 +43,17 @@ class ClockFilter:
         if t4_us < t1_us or t3_utc_us < t2_utc_us or round_trip_us < 0:
             return False
         offset_us = ((t2_utc_us - t1_us) + (t3_utc_us - t4_us)) // 2
-        self._samples.append(OffsetEstimate(offset_us=offset_us, error_us=(round_trip_us + 1) // 2))
+        sample = OffsetEstimate(offset_us=offset_us, error_us=(round_trip_us + 1) // 2)
+        best = self.best()
+        if best is not None and _contradict(sample, best):
+            self._samples.clear()
+        self._samples.append(sample)
         return True
 
     def best(self) -> OffsetEstimate | None:
         """Give the estimate of the exchange with the shortest round trip, None before the first."""
         return min(self._samples, key=lambda sample: sample.error_us, default=None)
+
+
+def _contradict(one: OffsetEstimate, other: OffsetEstimate) -> bool:
+    return abs(one.offset_us - other.offset_us) > one.error_us + other.error_us + STEP_MIN_US

@@ -13,11 +13,10 @@ class TokenBucket:
         self._at_us: int | None = None
 
     def take(self, units: int, *, now_us: int) -> bool:
-        """Take units if there are enough; a clock that steps back gives none."""
+        """Take units if there are enough; a clock that steps back gives none, and goes on from there."""
         if self._at_us is not None and now_us > self._at_us:
             self._level = min(self._capacity, self._level + (now_us - self._at_us) * self._rate_per_s)
-        if self._at_us is None or now_us > self._at_us:
-            self._at_us = now_us
+        self._at_us = now_us
         if units * 1_000_000 > self._level:
             return False
         self._level -= units * 1_000_000

@@ -283,6 +283,62 @@ async def test_a_revocation_ends_the_session_within_a_second_and_bars_its_return
     assert refused.code == 410
 
 
+@pytest.mark.parametrize("how", ["revoked", "withdrawn on the earlier connection"])
+async def test_when_consent_ends_the_earlier_connection_is_silenced_as_well(street, peers, how: str) -> None:
+    viewer, first, second = Viewer(street.platform), peers(street), peers(street)
+    old = await join(first, viewer, epoch=1)
+    first.send(seal(old, 0))
+    await street.until(lambda: len(street.crops_read) == 1)
+    await join(second, viewer, epoch=2)
+    if how == "revoked":
+        await street.revocations.revoke(viewer.session)
+        await asyncio.sleep(0.02)
+    else:
+        first.control(Withdraw(monotonic_us=5))
+        await street.until(lambda: "withdrawn" in street.kinds())
+    for frame in range(1, 10):
+        with contextlib.suppress(Exception):
+            first.send(seal(old, frame))
+        await asyncio.sleep(0.02)
+    await eventually(lambda: street.revocations.is_revoked(viewer.session), within_s=2)
+    await eventually(lambda: second.ctl.readyState != "open")
+    await street.read()
+    assert len(street.crops_read) == 1
+
+
+async def test_many_revocations_that_were_missed_act_at_once(street, peers) -> None:
+    viewers = [Viewer(street.platform) for _ in range(3)]
+    joined = [peers(street) for _ in viewers]
+    sealers = [await join(peer, viewer) for peer, viewer in zip(joined, viewers, strict=True)]
+    for viewer in viewers:
+        street.revocations._revoked.add(viewer.session)
+    for queue in street.revocations._listeners:
+        queue.put_nowait(None)
+    await asyncio.sleep(0.02)
+    for peer, sealer in zip(joined, sealers, strict=True):
+        peer.send(seal(sealer, 0))
+    for peer in joined:
+        await peer.heard(Revoked, within_s=1.0)
+    await street.read()
+    assert street.crops_read == []
+
+
+async def test_when_consent_expires_while_watching_the_session_ends_with_a_reason(
+    street, peers, monkeypatch
+) -> None:
+    viewer, peer = Viewer(street.platform), peers(street)
+    sealer = await join(peer, viewer)
+    peer.send(seal(sealer, 0))
+    await street.until(lambda: len(street.crops_read) == 1)
+    monkeypatch.setattr(ingest_sessions, "utc_us", lambda: utc_us() + viewer.expires_in_us)
+    peer.send(seal(sealer, 1))
+    told = await peer.heard(Revoked, within_s=3.0)
+    assert told.reason == "consent has expired"
+    await street.until(lambda: "lost" in street.kinds())
+    assert len(street.crops_read) == 1
+    assert "withdrawn" not in street.kinds(), "what was consented to is kept"
+
+
 async def test_withdrawing_on_the_channel_revokes_the_session(street, peers) -> None:
     viewer, peer = Viewer(street.platform), peers(street)
     sealer = await join(peer, viewer)
@@ -427,6 +483,43 @@ async def test_a_session_served_here_may_come_back_although_the_process_is_full(
     viewer = Viewer(street.platform)
     await join(peers(street), viewer, epoch=1)
     await join(peers(street), viewer, epoch=2)
+
+
+async def test_epochs_that_are_never_heard_leave_one_peer_behind_at_most(street, peers, monkeypatch) -> None:
+    made = []
+    answer = AiortcPeerEngine.answer
+
+    async def answering(self, offer_sdp, sink):
+        made.append(await answer(self, offer_sdp, sink))
+        return made[-1]
+
+    monkeypatch.setattr(AiortcPeerEngine, "answer", answering)
+    viewer, carrying, trying = Viewer(street.platform), peers(street), peers(street)
+    sealer = await join(carrying, viewer, epoch=1)
+    carrying.send(seal(sealer, 0))
+    await street.until(lambda: len(street.crops_read) == 1)
+    spare = RTCPeerConnection(RTCConfiguration(iceServers=[]))
+    spare.createDataChannel("ctl")
+    await spare.setLocalDescription(await spare.createOffer())
+    for epoch in (2, 3, 4):
+        offer = Offer(
+            ticket=viewer.ticket(), sdp=spare.localDescription.sdp, setup=viewer.sealer(epoch=epoch).setup
+        )
+        assert isinstance(await trying.say(encode_message(offer)), Answer)
+    await spare.close()
+    await eventually(
+        lambda: [p._connection.connectionState == "closed" for p in made] == [False, True, True, False]
+    )
+    carrying.send(seal(sealer, 1))
+    await street.until(lambda: len(street.crops_read) == 2)
+
+
+async def test_too_many_offers_on_one_connection_are_refused(street, peers) -> None:
+    peer, viewer = peers(street), Viewer(street.platform)
+    await join(peer, viewer)
+    replies = [await peer.say(b"{}") for _ in range(ingest_sessions.OFFERS_BURST)]
+    assert [reply.code for reply in replies[:-1]] == [422] * (ingest_sessions.OFFERS_BURST - 1)
+    assert replies[-1].code == 429
 
 
 @pytest.mark.parametrize("message", [b"{}", b"\xff\xfe", b'{"type":"answer","sdp":"x"}', b"[" * 1_000])

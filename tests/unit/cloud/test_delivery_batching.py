@@ -1,8 +1,11 @@
+from uuid import UUID
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cloud.delivery.batching import BATCH_WAIT_US, CropBatcher
 from cloud.entries import CROP_BATCH_MAX, CROP_BATCH_MAX_BYTES, SealedCrop, encode_crops
+from privacy.ids import SessionId
 
 
 def crop(number: int, size_bytes: int = 100) -> SealedCrop:
@@ -88,6 +91,25 @@ def test_a_batch_that_was_not_written_comes_back_first() -> None:
     batcher.put_back(taken)
     (batch,) = batcher.take(now_us=BATCH_WAIT_US)
     assert batch.crops == (crop(1), crop(2), crop(3))
+
+
+def test_crops_of_a_withdrawn_session_are_discarded_also_from_a_batch_that_comes_back() -> None:
+    def of(session: SessionId, number: int) -> SealedCrop:
+        envelope = bytes(4) + session.bytes + number.to_bytes(4, "big")
+        return SealedCrop(late=False, received_utc_us=number, clock_offset_us=0, envelope=envelope)
+
+    gone, stays = SessionId(UUID(int=1)), SessionId(UUID(int=2))
+    batcher = CropBatcher()
+    batcher.add(0, of(gone, 1), now_us=0)
+    batcher.add(0, of(stays, 2), now_us=1)
+    being_written = batcher.take(now_us=BATCH_WAIT_US)
+    batcher.add(0, of(gone, 3), now_us=BATCH_WAIT_US)
+    batcher.discard(gone)
+    assert len(batcher) == 0
+    batcher.put_back(being_written)
+    (batch,) = batcher.take(now_us=2 * BATCH_WAIT_US)
+    assert batch.crops == (of(stays, 2),)
+    assert len(batcher) == 0 and batcher.due_us() is None
 
 
 @given(

@@ -122,9 +122,27 @@ def test_a_bucket_never_gives_more_than_burst_and_rate(steps: list[tuple[int, in
         assert taken <= 5 + 50 * now_us / 1e6
 
 
+def test_a_server_clock_that_is_set_is_believed_at_the_next_exchange() -> None:
+    clock = ClockFilter()
+    for step in range(8):
+        t1 = step * 5_000_000
+        clock.add(t1_us=t1, t2_utc_us=t1 + 1_000_000, t3_utc_us=t1 + 1_000_000, t4_us=t1 + 1)
+    clock.add(t1_us=50_000_000, t2_utc_us=47_010_000, t3_utc_us=47_010_000, t4_us=50_020_000)
+    best = clock.best()
+    assert best is not None
+    assert (best.offset_us, len(clock)) == (-3_000_000, 1)
+
+
+def test_a_clock_that_was_set_back_stops_nobody_for_longer_than_the_burst_lasts() -> None:
+    bucket = TokenBucket(rate_per_s=10, burst=2)
+    assert bucket.take(2, now_us=3_600_000_000)
+    assert not bucket.take(1, now_us=0)
+    assert bucket.take(1, now_us=100_000)
+
+
 def test_a_clock_that_steps_back_gives_no_tokens() -> None:
     bucket = TokenBucket(rate_per_s=1, burst=1)
     assert bucket.take(1, now_us=10_000_000)
     assert not bucket.take(1, now_us=0)
-    assert not bucket.take(1, now_us=10_500_000)
-    assert bucket.take(1, now_us=11_000_000)
+    assert not bucket.take(1, now_us=500_000)
+    assert bucket.take(1, now_us=1_000_000)
