@@ -581,8 +581,8 @@ class TestGarbage:
             "/v1/sessions?before=yesterday",
             "/v1/sessions?limit=0",
             "/v1/sessions?limit=1001",
-            f"/v1/sessions/{uuid4()}/timeline?resolution=hour",
-            f"/v1/sessions/{uuid4()}/timeline?format=xml",
+            f"/v1/sessions/{UUID(int=1)}/timeline?resolution=hour",
+            f"/v1/sessions/{UUID(int=1)}/timeline?format=xml",
         ],
     )
     async def test_a_query_that_makes_no_sense_is_the_clients_fault(self, studio: Studio, path: str) -> None:
