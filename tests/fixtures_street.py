@@ -143,6 +143,7 @@ def seal(
     side_px: int = 96,
     monotonic_us: int = 1_000_000,
     attention: int = 200,
+    face: int = 0,
 ) -> bytes:
     """Seal one frame; a picture of its own unless content is given."""
     return sealer.seal(
@@ -151,8 +152,8 @@ def seal(
         frame=frame,
         media_time_us=frame * 33_333,
         monotonic_us=monotonic_us,
-        face=0,
-        faces=1,
+        face=face,
+        faces=face + 1,
         width=0 if codec is Codec.SCORES else side_px,
         height=0 if codec is Codec.SCORES else side_px,
         detector=1,

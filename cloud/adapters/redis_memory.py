@@ -196,16 +196,19 @@ class MemoryAckFeed:
 
 
 class MemorySetupStore:
-    """Setups and fences in memory."""
+    """Setups and fences in memory; `revocations` is what may be revoked beside them."""
 
-    def __init__(self, *, utc_ms: UtcMs) -> None:
+    def __init__(self, *, utc_ms: UtcMs, revocations: MemoryRevocations | None = None) -> None:
         self._utc_ms = utc_ms
+        self._revocations = revocations or MemoryRevocations()
         self._fences: dict[SessionId, tuple[int, str]] = {}
         self._setups: dict[tuple[SessionId, int], tuple[int, SessionSetup]] = {}
 
     async def claim(self, setup: SessionSetup, *, owner: str, ttl_ms: int) -> bool:
         """Fence the session at `setup.epoch` for `owner` and store the setup."""
         session = SessionId(UUID(setup.session))
+        if await self._revocations.is_revoked(session):
+            return False
         epoch, holder = self._fences.get(session, (0, owner))
         if epoch > setup.epoch or (epoch == setup.epoch and holder != owner):
             return False

@@ -25,6 +25,7 @@ RECONNECT_MAX_S = 1.0
 """Longest wait before a subscription is tried again: a revocation must act within a second or so."""
 
 _CLAIM = """
+if redis.call('EXISTS', KEYS[3]) == 1 then return 0 end
 local held = redis.call('GET', KEYS[1])
 if held then
   local epoch, owner = string.match(held, '^(%d+):(.*)$')
@@ -34,12 +35,15 @@ if held then
 end
 redis.call('SET', KEYS[1], ARGV[1] .. ':' .. ARGV[2], 'EX', 86400)
 redis.call('SET', KEYS[2], ARGV[3], 'PX', ARGV[4])
+redis.call('SADD', KEYS[4], ARGV[1])
+redis.call('EXPIRE', KEYS[4], 86400)
 return 1
 """
+"""Refused once revoked, in the same step: what an erasure has forgotten is not stored again after it."""
 
 
 class RedisSetupStore:
-    """Setups on `setup:{session}:epoch`, fences on `owner:{session}`; see the port."""
+    """Setups on `setup:{session}:epoch`, fences on `owner:{session}`, what there is on `epochs:{session}`."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
@@ -47,11 +51,15 @@ class RedisSetupStore:
     async def claim(self, setup: SessionSetup, *, owner: str, ttl_ms: int) -> bool:
         """Fence the session at `setup.epoch` for `owner` and store the setup, atomically."""
         session = UUID(setup.session).hex
-        keys = (slot_key("owner", session), slot_key("setup", session, setup.epoch))
+        keys = (
+            slot_key("owner", session),
+            slot_key("setup", session, setup.epoch),
+            slot_key("revoked", session),
+            slot_key("epochs", session),
+        )
+        values = (setup.epoch, owner, encode_setup(setup), ttl_ms)
         with translated():
-            answer = await cast(
-                Any, self._redis.eval(_CLAIM, 2, *keys, setup.epoch, owner, encode_setup(setup), ttl_ms)
-            )
+            answer = await cast(Any, self._redis.eval(_CLAIM, len(keys), *keys, *values))
         return bool(answer)
 
     async def fenced_epoch(self, session: SessionId) -> int:
@@ -73,10 +81,12 @@ class RedisSetupStore:
 
     async def forget(self, session: SessionId) -> None:
         """Remove every setup and the fence of a session."""
-        latest = await self.fenced_epoch(session)
+        known = slot_key("epochs", session.hex)
         with translated():
-            keys = [slot_key("setup", session.hex, epoch) for epoch in range(1, latest + 1)]
-            await self._redis.delete(slot_key("owner", session.hex), *keys)
+            # an agent numbers its epochs as it likes, so they are listed, never counted through
+            epochs = [int(epoch) for epoch in await cast(Any, self._redis.smembers(known))]
+            keys = [slot_key("setup", session.hex, epoch) for epoch in epochs]
+            await self._redis.delete(slot_key("owner", session.hex), known, *keys)
 
 
 class RedisRevocations:

@@ -26,6 +26,9 @@ from privacy.opening import CLOCK_SKEW_US, OpenSession, open_setup
 from privacy.wire.messages import SessionSetup
 
 EPOCHS_MAX = 4_096
+REVOKED_MAX = 65_536
+"""Revoked sessions that are remembered here; one that is forgotten is looked up before it is opened."""
+
 REFUSED_FOR_US = 5_000_000
 """A setup that was refused is not looked at again for this long."""
 
@@ -84,7 +87,7 @@ class EpochBook:
         self._max_epochs = max_epochs
         self._open: OrderedDict[EpochKey, OpenEpoch] = OrderedDict()
         self._refused_until_us: dict[EpochKey, int] = {}
-        self._revoked: set[SessionId] = set()
+        self._revoked: OrderedDict[SessionId, None] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._open)
@@ -124,8 +127,10 @@ class EpochBook:
         return epoch
 
     def revoke(self, session: SessionId) -> None:
-        """Forget a session's keys and never keep one again (C4)."""
-        self._revoked.add(session)
+        """Forget a session's keys and keep none again (C4)."""
+        self._revoked[session] = None
+        while len(self._revoked) > REVOKED_MAX:
+            self._revoked.popitem(last=False)
         for key in [key for key in self._open if key[0] == session]:
             del self._open[key]
 

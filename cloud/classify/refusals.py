@@ -13,3 +13,4 @@ class Refusal(StrEnum):
     SEAL = "seal"
     PAYLOAD = "payload"
     SCORES = "scores"
+    FACE = "face"

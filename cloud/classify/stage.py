@@ -34,6 +34,9 @@ AgentScores = tuple[bytes, float]
 """Six u8 that sum to 255, and the confidence in [0, 1]."""
 
 N_EXPRESSIONS = 6
+CONSENTED_FACE = 0
+"""The slot that the receipt covers; a second face needs a receipt of its own (compliance G10)."""
+
 GREY_CODECS = frozenset({Codec.JPEG_GRAY, Codec.RAW_GRAY})
 
 
@@ -178,6 +181,8 @@ def _open_crop(crop: SealedCrop, book: EpochBook, *, now_utc_us: int) -> Face | 
     max_age_us = limits.LATE_MAX_AGE_US if crop.late else limits.FRESH_MAX_AGE_US
     if now_utc_us - captured_utc_us > max_age_us:
         return Refusal.STALE
+    if header.face != CONSENTED_FACE:
+        return Refusal.FACE
     if book.is_revoked(header.session):
         return Refusal.REVOKED
     epoch = book.find((header.session, header.epoch), now_utc_us=now_utc_us)
@@ -203,9 +208,10 @@ def _open_crop(crop: SealedCrop, book: EpochBook, *, now_utc_us: int) -> Face | 
 
 def _apply_opt_outs(scores: Scores, opted_out: BoolArray) -> AgentScores | None:
     """Remove what is opted out, as the agent should have done; None if nothing is left."""
-    sent = np.frombuffer(scores.probabilities, np.uint8)
-    if not sent[opted_out].any():
+    if not opted_out.any():
         return scores.probabilities, scores.confidence / FULL_SCALE
+    # the confidence that was sent may know of what is opted out: it is computed anew (compliance G1)
+    sent = np.frombuffer(scores.probabilities, np.uint8)
     kept = np.where(opted_out, 0.0, sent.astype(np.float64))
     total = kept.sum()
     if total == 0:

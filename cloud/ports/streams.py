@@ -176,7 +176,7 @@ class SetupStore(Protocol):
         """Fence the session at `setup.epoch` for `owner` and store the setup, atomically.
 
         True also when `owner` already holds this very epoch (a refresh); False when the session is
-        fenced at this epoch by another owner, or at a later one.
+        fenced at this epoch by another owner, or at a later one, or is revoked.
         """
         ...
 

@@ -36,6 +36,7 @@ READ_MAX_ENTRIES = 8
 
 BLOCK_MS = 200
 CLAIM_EVERY_S = 0.25
+RECHECK_WAIT_S = 0.25
 GATHER_S = {"cpu": 0.0, "gpu": 0.004}
 """How long a round waits for company: a GPU gains by larger batches, a CPU core does not."""
 
@@ -148,7 +149,11 @@ async def _watch_revocations(rounds: ClassifyRounds, revocations: Revocations) -
         if session is not None:
             rounds.revoke(session)
             continue
-        try:
-            await rounds.recheck_revocations()
-        except StreamError as error:
-            log.warning("revocations were not looked up", reason=str(error))
+        while True:
+            try:
+                await rounds.recheck_revocations()
+                break
+            except StreamError as error:
+                # not knowing is no permission: asked until it is answered
+                log.warning("revocations were not looked up", reason=str(error))
+                await asyncio.sleep(RECHECK_WAIT_S)

@@ -35,10 +35,10 @@ class State:
 @pytest.fixture(params=["memory", "redis"])
 def state(request: pytest.FixtureRequest) -> State:
     if request.param == "memory":
-        feed = MemoryAckFeed()
+        feed, revocations = MemoryAckFeed(), MemoryRevocations()
         return State(
-            setups=MemorySetupStore(utc_ms=utc_ms),
-            revocations=MemoryRevocations(),
+            setups=MemorySetupStore(utc_ms=utc_ms, revocations=revocations),
+            revocations=revocations,
             feed=feed,
             results=MemoryResultStream(utc_ms=utc_ms, feed=feed),
         )
@@ -107,6 +107,25 @@ async def test_a_forgotten_session_leaves_nothing(state: State) -> None:
     assert await state.setups.setup(SESSION, epoch=1) is None
     assert await state.setups.setup(SESSION, epoch=2) is None
     assert await state.setups.fenced_epoch(OTHER) == 1
+
+
+async def test_forgetting_takes_no_longer_for_an_epoch_of_a_great_number(state: State) -> None:
+    for epoch in (3, 2**32 - 1):
+        assert await state.setups.claim(setup(epoch), owner="i1", ttl_ms=60_000)
+    async with asyncio.timeout(2):
+        await state.setups.forget(SESSION)
+    assert await state.setups.setup(SESSION, epoch=3) is None
+    assert await state.setups.setup(SESSION, epoch=2**32 - 1) is None
+
+
+async def test_a_setup_of_a_revoked_session_is_not_stored_again(state: State) -> None:
+    assert await state.setups.claim(setup(1), owner="i1", ttl_ms=60_000)
+    await state.revocations.revoke(SESSION)
+    await state.setups.forget(SESSION)
+    assert not await state.setups.claim(setup(1), owner="i1", ttl_ms=60_000)
+    assert not await state.setups.claim(setup(2), owner="i1", ttl_ms=60_000)
+    assert await state.setups.setup(SESSION, epoch=1) is None
+    assert await state.setups.fenced_epoch(SESSION) == 0
 
 
 async def test_a_revocation_is_remembered_and_told_to_listeners(state: State) -> None:

@@ -3,6 +3,7 @@ import struct
 import numpy as np
 import pytest
 
+from cloud.classify import epochs
 from cloud.classify.epochs import EpochBook, open_epoch
 from cloud.classify.planning import plan_batches
 from cloud.classify.refusals import Refusal
@@ -164,6 +165,42 @@ def test_opt_outs_are_applied_to_an_agents_scores_again(platform: Platform) -> N
     assert opened.refused == {Refusal.SCORES: 1}
 
 
+def test_the_confidence_an_agent_sent_tells_nothing_about_what_is_opted_out(platform: Platform) -> None:
+    sealer = Viewer(platform, opted_out=[Expression.HAPPY]).sealer()
+    book = opened_book(platform, sealer)
+    rest = bytes((0, 51, 0, 0, 0, 204))
+    with_happy = bytes((155, 20, 0, 0, 0, 80))
+    crops = [
+        sealed_crop(seal(sealer, 1, content=encode_scores_content(sent), codec=Codec.SCORES))
+        for sent in (
+            Scores(probabilities=rest, confidence=60),
+            Scores(probabilities=with_happy, confidence=155),
+        )
+    ]
+    records, _ = read(crops, book)
+    told = [(record.probabilities, record.confidence, record.flags) for record in records]
+    assert told[0] == told[1] == (rest, 204, 0)
+
+
+def test_a_face_beside_the_viewers_is_never_opened(platform: Platform) -> None:
+    sealer = Viewer(platform).sealer()
+    book = opened_book(platform, sealer)
+    records, opened = read([sealed_crop(seal(sealer, face=1)), sealed_crop(seal(sealer))], book)
+    assert [record.face for record in records] == [0]
+    assert opened.refused == {Refusal.FACE: 1}
+
+
+def test_revoked_sessions_are_remembered_up_to_a_bound(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(epochs, "REVOKED_MAX", 2)
+    book = EpochBook()
+    sessions = [Viewer(platform).session for _ in range(3)]
+    for session in sessions:
+        book.revoke(session)
+    assert [book.is_revoked(session) for session in sessions] == [False, True, True]
+
+
 def test_crops_and_scores_in_one_entry_keep_their_order(platform: Platform) -> None:
     sealer = Viewer(platform).sealer()
     sent = encode_scores_content(Scores(probabilities=bytes((0, 255, 0, 0, 0, 0)), confidence=9))
@@ -308,15 +345,15 @@ def test_a_refused_setup_is_not_looked_at_again_for_a_while(platform: Platform) 
 def test_the_book_forgets_the_epoch_that_was_used_longest_ago(platform: Platform) -> None:
     book = EpochBook(max_epochs=2)
     sealers = [Viewer(platform).sealer() for _ in range(3)]
-    epochs = [
+    opened = [
         open_epoch(s.setup, keyring=platform.keyring, platform_key=platform.public_key, now_utc_us=utc_us())
         for s in sealers
     ]
-    keys = [(epoch.session, 1) for epoch in epochs]
-    book.keep(keys[0], epochs[0])
-    book.keep(keys[1], epochs[1])
+    keys = [(epoch.session, 1) for epoch in opened]
+    book.keep(keys[0], opened[0])
+    book.keep(keys[1], opened[1])
     book.find(keys[0], now_utc_us=utc_us())
-    book.keep(keys[2], epochs[2])
+    book.keep(keys[2], opened[2])
     assert [book.find(key, now_utc_us=utc_us()) is not None for key in keys] == [True, False, True]
 
 
