@@ -17,6 +17,13 @@ from privacy.ids import SessionId, TenantId
 VIEWER_FACE = 0
 """Only the consented viewer's face is ever sealed, and it is always the first."""
 
+REMARKS = {
+    SessionState.CREATED: "The viewer has not consented yet.",
+    SessionState.CONSENTED: "The viewer has consented but not begun.",
+    SessionState.LIVE: "The session is live: these are the figures so far.",
+}
+"""What a reader must know of a session that has not ended."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionData:
@@ -71,6 +78,7 @@ async def load_session_data(context: ApiContext, tenant: TenantId, session: Sess
         duplicates=count_duplicates(frames),
         redelivered=await context.timelines.read_redelivered(tenant, session),
         opted_out=frozenset(Expression(name) for name in found.session.opted_out),
+        remark=REMARKS.get(found.session.state, ""),
     )
     return SessionData(
         state=str(found.session.state),

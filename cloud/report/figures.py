@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from cloud.report.gap_marks import gap_hovers, gap_labels, gap_shapes
 from cloud.report.gaps import GapBand
 from cloud.report.seconds import SecondBins, smooth
 from cloud.report.traces import Float64Array, FrameTrace
@@ -54,7 +55,7 @@ def timeline_figure(
 
     Returns:
         `{"data": [...], "layout": {...}}`: per strip the raw frames (unless there are too many), the
-        second bins as steps and their smoothed line; missing values are null, so lines break there.
+        second bins as dots and their smoothed line; missing values are null, so lines break there.
     """
     strips = [Strip(name=str(e), opted_out=e in opted_out) for e in EXPRESSIONS]
     smoothed = smooth(bins.probabilities)
@@ -69,9 +70,13 @@ def timeline_figure(
         if len(trace) <= RAW_FRAMES_MAX:
             data.append(_raw_trace(trace, row, strip))
         data.extend(_second_traces(bins.probabilities[:, row], smoothed[:, row], row, strip))
-    layout["shapes"] = [*_gap_shapes(bands), *_schedule_shapes(schedule, strips)]
-    layout["annotations"] = [_strip_label(row, len(strips), strip) for row, strip in enumerate(strips)]
-    data.append(_gap_hovers(bands))
+    bottom = _domain(len(strips) - 1, len(strips))[0]
+    layout["shapes"] = [*gap_shapes(bands, bottom=bottom), *_schedule_shapes(schedule, strips)]
+    layout["annotations"] = [
+        *(_strip_label(row, len(strips), strip) for row, strip in enumerate(strips)),
+        *gap_labels(bands, bottom=bottom, end_s=end_s),
+    ]
+    data.append(gap_hovers(bands))
     return {"data": data, "layout": layout}
 
 
@@ -103,6 +108,7 @@ def _frame_layout(end_s: float) -> dict[str, Any]:
             "ticks": "outside",
             "ticklen": 4,
             "hoverformat": ".1f",
+            "unifiedhovertitle": {"text": "%{x:.1f} s into the title"},
         },
     }
 
@@ -198,24 +204,6 @@ def _unbroken_runs(values: Float64Array) -> list[slice]:
     return [slice(int(low), int(high)) for low, high in edges.reshape(-1, 2)]
 
 
-def _gap_shapes(bands: Sequence[GapBand]) -> list[dict[str, Any]]:
-    return [
-        {
-            "type": "rect",
-            "xref": "x",
-            "yref": "paper",
-            "x0": band.start_ms / 1_000,
-            "x1": band.end_ms / 1_000,
-            "y0": _domain(len(EXPRESSIONS) - 1, len(EXPRESSIONS))[0],
-            "y1": 1,
-            "layer": "below",
-            "line": {"width": 0},
-            "meta": "gap",
-        }
-        for band in bands
-    ]
-
-
 def _schedule_shapes(
     schedule: Sequence[ScheduledExpression], strips: Sequence[Strip]
 ) -> list[dict[str, Any]]:
@@ -235,18 +223,3 @@ def _schedule_shapes(
         }
         for part in schedule
     ]
-
-
-def _gap_hovers(bands: Sequence[GapBand]) -> dict[str, Any]:
-    """Invisible points in the middle of each band, so that hovering tells its reason."""
-    return {
-        "type": "scatter",
-        "mode": "markers",
-        "name": "gap",
-        "meta": {"colour": "gap", "kind": "gap"},
-        "x": [(band.start_ms + band.end_ms) / 2_000 for band in bands],
-        "y": [0.5 for _ in bands],
-        "text": [f"{band.text}, {band.frames} frames" for band in bands],
-        "marker": {"size": 10, "opacity": 0},
-        "hovertemplate": "no data: %{text}<extra></extra>",
-    }

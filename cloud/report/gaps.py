@@ -6,7 +6,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cloud.report.traces import FrameCounters, FrameGap, FrameTrace
+import numpy as np
+
+from cloud.report.traces import FrameCounters, FrameGap, FrameTrace, Int64Array
 
 REASON_TEXT = {
     "no_face": "no face in view",
@@ -22,13 +24,18 @@ REASON_TEXT = {
     "withdrawn": "consent withdrawn",
     "lost": "lost on the way",
     "stale": "too old when it arrived",
+    "not_reported": "reason not reported",
+    "nothing_received": "nothing received (not watched yet, or the agent left)",
 }
 """What a reason means to a reader; an unknown one is shown as it is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GapBand:
-    """Neighbouring gaps of one reason drawn as one band of media time [start, end)."""
+    """Neighbouring gaps of one reason drawn as one band of media time [start, end).
+
+    `frames` is 0 where nobody knows how many there would have been.
+    """
 
     start_ms: int
     end_ms: int
@@ -81,6 +88,32 @@ def gap_bands(gaps: Sequence[FrameGap], *, step_ms: float, join_ms: int = 250) -
         else:
             bands.append(GapBand(start_ms=start, end_ms=end, frames=gap.frames, reason=gap.reason))
     return bands
+
+
+def silent_bands(
+    frames: Int64Array, bands: Sequence[GapBand], *, title_seconds: int, duration_ms: int
+) -> list[GapBand]:
+    """Find the parts of a title of which there is neither a frame nor a gap that says why.
+
+    Args:
+        frames: int64 (n,); frames found in each second.
+        bands: gaps with a reason.
+        title_seconds: how many of the seconds belong to the title.
+        duration_ms: length of the title.
+    """
+    is_silent = frames[:title_seconds] == 0
+    for band in bands:
+        is_silent[band.start_ms // 1_000 : -(-band.end_ms // 1_000)] = False
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], is_silent, [False]]).astype(np.int8)))
+    return [
+        GapBand(
+            start_ms=int(first) * 1_000,
+            end_ms=min(int(last) * 1_000, duration_ms),
+            frames=0,
+            reason="nothing_received",
+        )
+        for first, last in edges.reshape(-1, 2)
+    ]
 
 
 def gap_frames_by_reason(gaps: Sequence[FrameGap]) -> dict[str, int]:

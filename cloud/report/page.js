@@ -23,7 +23,7 @@
       delete shape.meta;
     }
     for (const label of drawn.layout.annotations) {
-      label.font = { color: colour(label.meta), size: 13 };
+      label.font = label.meta === "gap" ? { color: colour("soft"), size: 11 } : { color: colour(label.meta), size: 13 };
       delete label.meta;
     }
     const layout = drawn.layout;
@@ -50,6 +50,14 @@
     }
   }
 
+  // In the dashboard this page stands in a frame, which cannot know how tall it is.
+  function tellHeight() {
+    if (window.parent !== window) {
+      window.parent.postMessage({ height: Math.ceil(document.body.getBoundingClientRect().height) }, "*");
+    }
+  }
+
   draw();
+  new ResizeObserver(tellHeight).observe(document.body);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
 })();

@@ -20,7 +20,8 @@ from typing import Any
 
 from cloud.report import sections
 from cloud.report.figures import timeline_figure
-from cloud.report.gaps import frame_funnel, gap_bands
+from cloud.report.gaps import frame_funnel, gap_bands, silent_bands
+from cloud.report.model_note import installed_model
 from cloud.report.seconds import SMOOTHING_SIGMA_BINS, bin_seconds
 from cloud.report.traces import frame_step_ms, share_of_frames
 from cloud.report.viewers import ViewerTimeline
@@ -60,52 +61,48 @@ def render_timeline_page(page: TimelinePage) -> str:
     Returns:
         A complete HTML document with plotly.js in it; readable in light and dark.
     """
-    figures: dict[str, Any] = {}
+    charts: dict[str, Any] = {}
     cards = []
-    for number, viewer in enumerate(page.viewers):
+    viewings = [_figures(viewer, duration_ms=page.duration_ms) for viewer in page.viewers]
+    for number, figures in enumerate(viewings):
         chart_id = f"timeline-{number}"
-        bins = bin_seconds(viewer.trace, duration_ms=page.duration_ms, opted_out=viewer.opted_out)
-        bands = gap_bands(viewer.gaps, step_ms=frame_step_ms(viewer.trace))
-        figures[chart_id] = timeline_figure(
-            viewer.trace,
-            bins,
-            bands=bands,
+        charts[chart_id] = timeline_figure(
+            figures.viewer.trace,
+            figures.bins,
+            bands=figures.bands,
             duration_ms=page.duration_ms,
-            opted_out=viewer.opted_out,
-            schedule=viewer.schedule,
+            opted_out=figures.viewer.opted_out,
+            schedule=figures.viewer.schedule,
         )
-        cards.append(
-            sections.viewer_card(
-                chart_id=chart_id,
-                pseudonym=viewer.pseudonym,
-                session=viewer.session,
-                remark=viewer.remark,
-                bins=bins,
-                bands=bands,
-                shares=share_of_frames(viewer.trace, opted_out=viewer.opted_out),
-                funnel=frame_funnel(viewer.trace, gaps=viewer.gaps, counters=viewer.counters),
-                duplicates=viewer.duplicates,
-                redelivered=viewer.redelivered,
-                latency=viewer.latency,
-                scheduled=bool(viewer.schedule),
-                frames=len(viewer.trace),
-            )
-        )
-    seconds = page.duration_ms / 1_000
+        cards.append(sections.viewer_card(figures, chart_id=chart_id))
     return Template(_asset("page.html")).substitute(
         title=html.escape(page.title),
         lede=html.escape(
-            f"{page.study}. What {_viewers(len(page.viewers))} showed, second by second, over {seconds:.0f} s."
+            f"{page.study}. The expressions that {_viewers(len(page.viewers))} showed, second by second: "
+            "what was on the face, not what was felt."
         ),
         css=_asset("page.css"),
         csp=content_security_policy(),
-        overview=sections.overview([viewer.trace for viewer in page.viewers], duration_ms=page.duration_ms),
+        overview=sections.overview(viewings, duration_ms=page.duration_ms),
         viewers="\n".join(cards) or "<section class='viewer'><p>No viewer has a timeline yet.</p></section>",
-        method=sections.method(sigma_bins=SMOOTHING_SIGMA_BINS),
+        method=sections.method(sigma_bins=SMOOTHING_SIGMA_BINS, model=installed_model()),
         footer=html.escape(f"Made by Countenance on {page.made_at:%Y-%m-%d at %H:%M} UTC."),
-        figures=_json_block(figures),
+        figures=_json_block(charts),
         plotly=plotly_script(),
         script=_asset("page.js"),
+    )
+
+
+def _figures(viewer: ViewerTimeline, *, duration_ms: int) -> sections.ViewerFigures:
+    bins = bin_seconds(viewer.trace, duration_ms=duration_ms, opted_out=viewer.opted_out)
+    bands = gap_bands(viewer.gaps, step_ms=frame_step_ms(viewer.trace))
+    silent = silent_bands(bins.frames, bands, title_seconds=bins.title_seconds, duration_ms=duration_ms)
+    return sections.ViewerFigures(
+        viewer=viewer,
+        bins=bins,
+        bands=sorted([*bands, *silent], key=lambda band: band.start_ms),
+        shares=share_of_frames(viewer.trace, opted_out=viewer.opted_out),
+        funnel=frame_funnel(viewer.trace, gaps=viewer.gaps, counters=viewer.counters),
     )
 
 

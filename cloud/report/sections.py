@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from html import escape
 
-from cloud.report.gaps import REASON_TEXT, FrameFunnel, GapBand
+from cloud.entries import FLAG_UNCERTAIN
+from cloud.report.gaps import FrameFunnel, GapBand
 from cloud.report.latency import summarise
+from cloud.report.model_note import ModelNote
+from cloud.report.panels import (
+    funnel_bars,
+    gap_table,
+    latency_table,
+    panel,
+    percent,
+    seconds_table,
+    share_bars,
+)
 from cloud.report.seconds import SecondBins, coverage
-from cloud.report.traces import FrameTrace
-from privacy.expressions import EXPRESSIONS, Expression
+from cloud.report.viewers import ViewerTimeline
+from privacy.expressions import Expression
 
 VALIDITY = (
     "These curves describe the expressions that faces showed, not what people felt. The same inner state "
@@ -18,173 +29,146 @@ VALIDITY = (
     "(Barrett et al. 2019, doi:10.1177/1529100619832930). Do not use them to judge a person."
 )
 
-_LATENCY_TEXT = {"classified": "camera to score", "committed": "camera to stored"}
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ViewerFigures:
+    """One viewer's timeline with what was worked out from it."""
+
+    viewer: ViewerTimeline
+    bins: SecondBins
+    bands: Sequence[GapBand]
+    shares: Mapping[Expression, float | None]
+    funnel: FrameFunnel
 
 
-def overview(traces: Sequence[FrameTrace], *, duration_ms: int) -> str:
+def overview(viewings: Sequence[ViewerFigures], *, duration_ms: int) -> str:
     """Give the figures at the top of the page."""
-    frames = sum(len(trace) for trace in traces)
+    captured = sum(figures.funnel.captured for figures in viewings)
+    stored = sum(figures.funnel.stored for figures in viewings)
     facts = [
-        ("viewers", str(len(traces))),
-        ("title", f"{duration_ms / 1_000:.0f} <small>s</small>"),
-        ("frames scored", f"{frames:,}"),
+        ("viewers", str(len(viewings)), ""),
+        ("length of the title", duration_text(duration_ms), ""),
+        ("frames scored", f"{stored:,}", f"of {captured:,} captured"),
+        ("seconds with data", _pooled_coverage(viewings), "of the title" if viewings else ""),
+        ("camera to score", *_pooled_latency(viewings)),
     ]
-    items = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in facts)
+    items = "".join(
+        f"<div><dt>{name}</dt><dd>{value} <small>{note}</small></dd></div>" for name, value, note in facts
+    )
     return f'<dl class="facts">{items}</dl>'
 
 
-def viewer_card(
-    *,
-    chart_id: str,
-    pseudonym: str,
-    session: str,
-    remark: str,
-    bins: SecondBins,
-    bands: Sequence[GapBand],
-    shares: Mapping[Expression, float | None],
-    funnel: FrameFunnel,
-    duplicates: int,
-    redelivered: int,
-    latency: Mapping[str, Sequence[int]],
-    scheduled: bool,
-    frames: int,
-) -> str:
+def viewer_card(figures: ViewerFigures, *, chart_id: str) -> str:
     """Give one viewer's part: timeline, shares, funnel, gaps, latency, table."""
-    lead = f"{coverage(bins):.0%} of the title's seconds are valid; {frames:,} frames scored."
+    viewer = figures.viewer
+    funnel = funnel_bars(figures.funnel, duplicates=viewer.duplicates, redelivered=viewer.redelivered)
     panels = (
-        _panel("Share of scored frames led by", _share_bars(shares))
-        + _panel(
-            "Where the frames went", _funnel_bars(funnel, duplicates=duplicates, redelivered=redelivered)
-        )
-        + _panel("Gaps", _gap_table(bands))
-        + _panel("Latency (ms)", _latency_table(latency))
+        panel("Leading expression, share of scored frames", share_bars(figures.shares))
+        + panel("Where the frames went", funnel)
+        + panel("When data are missing, and why", gap_table(figures.bands))
+        + panel("Latency from the camera", latency_table(viewer.latency))
     )
     return (
         f'<section class="viewer" aria-labelledby="{chart_id}-name">'
-        f'<h2 id="{chart_id}-name">{escape(pseudonym)}</h2>'
-        f"<p>{lead} {escape(remark)}</p>"
+        f'<h2 id="{chart_id}-name">{escape(viewer.pseudonym)}</h2>'
+        f"<p>{_lead(figures)}</p>"
         f'<div class="chart" id="{chart_id}" role="img" '
-        f'aria-label="Expressions of {escape(pseudonym)} over the title; the table below has the values"></div>'
-        f"{_key(scheduled=scheduled)}"
+        f'aria-label="Expressions of {escape(viewer.pseudonym)} over the title; the table below has the values">'
+        "</div>"
+        f"{_key(scheduled=bool(viewer.schedule), has_gaps=bool(figures.bands))}"
         f'<div class="panels">{panels}</div>'
-        f"{_seconds_table(bins)}"
-        f"<!-- session {escape(session)} --></section>"
+        f"{seconds_table(figures.bins, figures.bands)}"
+        f'<p class="note">Session {escape(viewer.session)}</p></section>'
     )
 
 
-def method(*, sigma_bins: float) -> str:
+def method(*, sigma_bins: float, model: ModelNote | None) -> str:
     """Say how the values came about and what they are not."""
     return (
         f'<p class="validity">{escape(VALIDITY)}</p><ul>'
+        "<li>A strip's height is the score of one expression, from 0 to 1; the six scores of a frame sum to 1.</li>"
         "<li>Dots are 1-second medians of one viewer's frames. A second counts if at least half of the frames "
-        "expected in it were scored; otherwise it is missing: never zero, never filled in.</li>"
+        "expected in it were scored; otherwise it is missing: never zero, never filled in. A median is taken "
+        "expression by expression, so the six need not sum to exactly 1.</li>"
         f"<li>Lines are those medians smoothed with one fixed Gaussian kernel (sigma {sigma_bins:g} s). Missing "
         "seconds stay missing and do not spread.</li>"
-        "<li>The faint trace is every scored frame. A median is taken expression by expression, so the six need "
-        "not sum to exactly 1.</li>"
-        "<li>Grey bands are gaps: frames that were captured but carry no score, with the reason the agent gave. "
-        "An expression that the viewer opted out of was removed before any score was stored.</li>"
+        "<li>Grey bands are gaps: no score is there, and the band says why. An expression that the viewer opted "
+        "out of was removed before any score was stored.</li>"
         "<li>Nothing is averaged over viewers here: figures of a group need a group.</li></ul>"
+        f"{_model(model)}"
     )
 
 
-def _panel(name: str, body: str) -> str:
-    return f"<div><h3>{escape(name)}</h3>{body}</div>"
+def duration_text(duration_ms: int) -> str:
+    """Write a title's length as people say it."""
+    minutes, seconds = divmod(round(duration_ms / 1_000), 60)
+    if minutes < 3:
+        return f"{60 * minutes + seconds} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds} s"
 
 
-def _key(*, scheduled: bool) -> str:
+def _lead(figures: ViewerFigures) -> str:
+    viewer, funnel = figures.viewer, figures.funnel
+    scored = len(viewer.trace)
+    sentences = [
+        f"{scored:,} of {funnel.captured:,} captured frames scored; "
+        f"{percent(coverage(figures.bins))} of the title's seconds have data."
+    ]
+    if scored:
+        clear = 1 - float(((viewer.trace.flags & FLAG_UNCERTAIN) != 0).mean())
+        sentences.append(f"One expression stands out clearly in {percent(clear)} of the scored frames.")
+    if viewer.opted_out:
+        names = " and ".join(sorted(viewer.opted_out))
+        sentences.append(f"Opted out of {escape(names)}: not read.")
+    return " ".join([*sentences, escape(viewer.remark)])
+
+
+def _pooled_coverage(viewings: Sequence[ViewerFigures]) -> str:
+    seconds = sum(figures.bins.title_seconds for figures in viewings)
+    if not seconds:
+        return "&ndash;"
+    return percent(sum(coverage(f.bins) * f.bins.title_seconds for f in viewings) / seconds)
+
+
+def _pooled_latency(viewings: Sequence[ViewerFigures]) -> tuple[str, str]:
+    histograms = [figures.viewer.latency.get("classified", ()) for figures in viewings]
+    longest = max((len(histogram) for histogram in histograms), default=0)
+    pooled = [sum(h[i] for h in histograms if i < len(h)) for i in range(longest)]
+    found = summarise(pooled)
+    if found.p50_ms is None:
+        return "&ndash;", "not measured"
+    return f"{found.p50_ms:,.0f} ms", f"median, 99 % within {found.p99_ms:,.0f} ms"
+
+
+def _key(*, scheduled: bool, has_gaps: bool) -> str:
     entries = [
         ("smoothed", "smoothed"),
-        ("median", "1-s median"),
+        ("median", "1-second median"),
         ("raw", "each frame"),
-        ("band", "gap (hover for the reason; drag to zoom, double-click to reset)"),
     ]
+    if has_gaps:
+        entries.append(("band", "no data, and why"))
     if scheduled:
         entries.append(("schedule", "what this performed viewer was told to show"))
     items = "".join(f'<li><i class="{kind}"></i>{text}</li>' for kind, text in entries)
-    return f'<ul class="key">{items}</ul>'
+    return f'<ul class="key">{items}<li>Drag to zoom, double-click to reset</li></ul>'
 
 
-def _bar(share: float, *, colour: str = "") -> str:
-    tint = f";background:var(--{colour})" if colour else ""
-    return f'<div class="track"><span style="width:{100 * share:.1f}%{tint}"></span></div>'
-
-
-def _share_bars(shares: Mapping[Expression, float | None]) -> str:
-    rows = []
-    for expression, share in shares.items():
-        value = "" if share is None else f"{share:.0%}"
-        bar = '<span class="num">not read</span>' if share is None else _bar(share, colour=str(expression))
-        rows.append(f'<dt>{expression}</dt><dd>{bar}</dd><dd class="num">{value}</dd>')
-    return f'<dl class="bars">{"".join(rows)}</dl>'
-
-
-def _funnel_bars(funnel: FrameFunnel, *, duplicates: int, redelivered: int) -> str:
-    whole = max(1, funnel.captured)
-    rows = [
-        ("captured", funnel.captured, False),
-        ("with a face", funnel.with_face, False),
-        ("sent", funnel.sent, False),
-        *((REASON_TEXT.get(reason, reason), count, True) for reason, count in funnel.skipped.items()),
-        ("stored", funnel.stored, False),
-        ("lost, flagged", funnel.flagged_lost, True),
-        ("lost, not flagged", funnel.unflagged_lost, True),
-    ]
-    body = "".join(
-        f"<dt{' class=sub' if sub else ''}>{escape(name)}</dt><dd>{_bar(count / whole)}</dd>"
-        f'<dd class="num">{count:,}</dd>'
-        for name, count, sub in rows
-        if count or not sub
+def _model(model: ModelNote | None) -> str:
+    if model is None:
+        return ""
+    figures = "".join(
+        f"<tr><th scope=row>{escape(n)}</th><td>{escape(v)}</td></tr>" for n, v in model.figures
     )
-    notes = "".join(
-        f'<dt class="sub">{name}</dt><dd></dd><dd class="num">{count:,}</dd>'
-        for name, count in (("stored twice", duplicates), ("sent again, ignored", redelivered))
+    measured = f"<table><tbody>{figures}</tbody></table>" if figures else "<p>No figures were measured.</p>"
+    clear = (
+        f" An expression stands out clearly in a frame if its score is at least {model.confident_above:.2f}."
+        if model.confident_above is not None
+        else ""
     )
-    return f'<dl class="bars">{body}{notes}</dl>'
-
-
-def _gap_table(bands: Sequence[GapBand]) -> str:
-    if not bands:
-        return "<p>None.</p>"
-    totals: dict[str, tuple[int, int]] = {}
-    for band in bands:
-        count, frames = totals.get(band.text, (0, 0))
-        totals[band.text] = (count + 1, frames + band.frames)
-    rows = "".join(
-        f"<tr><th scope=row>{escape(text)}</th><td>{count:,}</td><td>{frames:,}</td></tr>"
-        for text, (count, frames) in sorted(totals.items(), key=lambda item: -item[1][1])
-    )
-    return f"<table><thead><tr><th>reason</th><th>gaps</th><th>frames</th></tr></thead><tbody>{rows}</tbody></table>"
-
-
-def _latency_table(latency: Mapping[str, Sequence[int]]) -> str:
-    rows = []
-    for kind, histogram in latency.items():
-        figures = summarise(histogram)
-        cells = "".join(
-            f"<td>{'' if value is None else format(value, '.0f')}</td>"
-            for value in (figures.p50_ms, figures.p95_ms, figures.p99_ms)
-        )
-        rows.append(f"<tr><th scope=row>{escape(_LATENCY_TEXT.get(kind, kind))}</th>{cells}</tr>")
-    if not rows:
-        return "<p>Not measured.</p>"
     return (
-        "<table><thead><tr><th>from</th><th>p50</th><th>p95</th><th>p99</th></tr></thead>"
-        f"<tbody>{''.join(rows)}</tbody></table>"
+        f'<div class="model"><h3>The model that reads expressions</h3><p>Version {escape(model.version)}, '
+        f"installed where this page was made.{clear}</p>{measured}"
+        f'<p class="note">{escape(model.licence)}.</p></div>'
     )
-
-
-def _seconds_table(bins: SecondBins) -> str:
-    head = "".join(f"<th>{expression}</th>" for expression in EXPRESSIONS)
-    rows = []
-    for second in range(len(bins)):
-        cells = "".join(f"<td>{_number(float(v))}</td>" for v in bins.probabilities[second])
-        rows.append(f"<tr><th scope=row>{second}</th>{cells}<td>{bins.frames[second]}</td></tr>")
-    return (
-        "<details><summary>Every second as a table</summary><div class='scroll'><table><thead><tr><th>s</th>"
-        f"{head}<th>frames</th></tr></thead><tbody>{''.join(rows)}</tbody></table></div></details>"
-    )
-
-
-def _number(value: float) -> str:
-    return "" if math.isnan(value) else f"{value:.2f}"

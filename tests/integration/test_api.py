@@ -160,6 +160,7 @@ def matrix(session: str, study: str, title: str) -> list[tuple[str, str, Any, st
         ("POST", f"/v1/studies/{study}/dpia", {"version": "2", "approved_by": "dpo"}, "studies:approve"),
         ("POST", f"/v1/studies/{study}/launch", None, "studies:write"),
         ("POST", "/v1/viewers", {"pseudonym": "p"}, "sessions:write"),
+        ("GET", "/v1/viewers", None, "results:read"),
         (
             "POST",
             "/v1/sessions",

@@ -215,6 +215,10 @@ class Registry(Consents):
         """
         return await self._one(tenant, ViewerRecord, "get_viewer", {"id": viewer_id})
 
+    async def list_viewers(self, tenant: TenantId, *, limit: int = 100) -> list[ViewerRecord]:
+        """List viewers, newest first."""
+        return await self._fetch(tenant, ViewerRecord, "list_viewers", {"limit": _bounded(limit)})
+
     async def create_session(
         self,
         tenant: TenantId,

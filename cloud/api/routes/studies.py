@@ -21,6 +21,7 @@ Reader = Annotated[Principal, Depends(needs(Scope.STUDIES_READ))]
 Writer = Annotated[Principal, Depends(needs(Scope.STUDIES_WRITE))]
 Approver = Annotated[Principal, Depends(needs(Scope.STUDIES_APPROVE))]
 Inviter = Annotated[Principal, Depends(needs(Scope.SESSIONS_WRITE))]
+ResultsReader = Annotated[Principal, Depends(needs(Scope.RESULTS_READ))]
 Limit = Annotated[int, Query(ge=1, le=1_000)]
 
 
@@ -125,6 +126,12 @@ async def add_viewer(body: NewViewer, context: Context, principal: Inviter) -> V
         principal.tenant, pseudonym=body.pseudonym, now=context.now()
     )
     return Viewer.of(record)
+
+
+@router.get("/viewers")
+async def list_viewers(context: Context, principal: ResultsReader, limit: Limit = 100) -> list[Viewer]:
+    """List viewers, newest first."""
+    return [Viewer.of(r) for r in await context.registry.list_viewers(principal.tenant, limit=limit)]
 
 
 async def _audit(

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -11,12 +12,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cloud.report.figures import ScheduledExpression, timeline_figure
-from cloud.report.gaps import frame_funnel, gap_bands, gap_frames_by_reason
+from cloud.report.gaps import REASON_TEXT, frame_funnel, gap_bands, gap_frames_by_reason, silent_bands
 from cloud.report.latency import percentile_ms, summarise
+from cloud.report.model_note import note_of
 from cloud.report.page import TimelinePage, ViewerTimeline, content_security_policy, render_timeline_page
+from cloud.report.panels import percent
 from cloud.report.seconds import bin_seconds, coverage, smooth
+from cloud.report.sections import duration_text, method
 from cloud.report.traces import FrameCounters, FrameGap, FrameTrace, frame_step_ms, share_of_frames
+from models.manifest import ARTIFACTS_DIR, Manifest, load_manifest
 from privacy.expressions import EXPRESSIONS, Expression
+from privacy.wire.messages import SkipReason
 
 
 def make_trace(frames: list[int], *, fps: float = 30.0, leading: int = 0, value: int = 200) -> FrameTrace:
@@ -256,4 +262,70 @@ def test_the_figure_breaks_at_missing_values_and_shades_gaps() -> None:
     assert None in raw["y"]
     assert not any(trace["meta"]["colour"] == "disgust" for trace in figure["data"])
     assert len([a for a in figure["layout"]["annotations"] if "opted out" in a["text"]]) == 1
-    assert len(figure["layout"]["annotations"]) == len(EXPRESSIONS)
+    (reason,) = [a["text"] for a in figure["layout"]["annotations"] if a["meta"] == "gap"]
+    assert reason == "no face in view"
+    assert len(figure["layout"]["annotations"]) == len(EXPRESSIONS) + 1
+
+
+def test_a_narrow_gap_has_no_room_for_its_reason_but_tells_it_on_hovering() -> None:
+    bands = gap_bands([gap(30, 32, "dark"), gap(60, 119, "lost")], step_ms=1000 / 30)
+    trace = make_trace(list(range(30)))
+    bins = bin_seconds(trace, duration_ms=60_000)
+    figure = timeline_figure(trace, bins, bands=bands, duration_ms=60_000)
+    assert not [a for a in figure["layout"]["annotations"] if a["text"] == "too dark"]
+    hovers = figure["data"][-1]
+    assert hovers["text"] == ["too dark, 3 frames", *["lost on the way, 60 frames"] * 2]
+    assert hovers["x"] == [1.05, 2.5, 3.5]
+
+
+def test_seconds_without_a_frame_or_a_reason_are_shown_as_silent() -> None:
+    bins = bin_seconds(make_trace(list(range(90, 150))), duration_ms=8500)
+    bands = gap_bands([gap(40, 59, "dark")], step_ms=1000 / 30)
+    silent = silent_bands(bins.frames, bands, title_seconds=bins.title_seconds, duration_ms=8500)
+    assert [(band.start_ms, band.end_ms) for band in silent] == [(0, 1000), (2000, 3000), (5000, 8500)]
+    assert {band.reason for band in silent} == {"nothing_received"}
+
+
+def test_every_reason_that_a_gap_can_have_is_in_plain_words() -> None:
+    told = {*SkipReason, "not_reported", "nothing_received"}
+    assert told <= set(REASON_TEXT)
+    assert not [text for text in REASON_TEXT.values() if "_" in text]
+
+
+def test_a_share_that_is_something_does_not_read_as_nothing() -> None:
+    assert [percent(share) for share in (0.0, 0.001, 0.5, 0.999, 1.0)] == [
+        "0 %", "&lt;1 %", "50 %", "&gt;99 %", "100 %",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("millis", "text"), [(60_000, "60 s"), (260_000, "4 min 20 s"), (6_720_000, "1 h 52 min")]
+)
+def test_lengths_are_written_as_people_say_them(millis: int, text: str) -> None:
+    assert duration_text(millis) == text
+
+
+def manifest(metrics: dict[str, object]) -> Manifest:
+    return replace(load_manifest(ARTIFACTS_DIR / "expression"), metrics=metrics, version="9")
+
+
+def test_a_model_is_shown_with_its_test_figures_or_else_says_that_there_are_none() -> None:
+    validation = {"n": 3913.0, "accuracy_int8": 0.8441, "ece_after": 0.0138}
+    untested = note_of(manifest({"validation": validation}))
+    assert untested.figures[0] == (
+        "right on 3,913 validation pictures (not yet measured on test pictures)", "84.4%",
+    )  # fmt: skip
+    tested = note_of(manifest({"validation": validation, "test": {"rafdb_accuracy": 0.86, "ece_max": None}}))
+    assert tested.figures == (("right on RAF-DB test", "86.0%"),)
+    assert "No figures were measured" in method(sigma_bins=1, model=note_of(manifest({})))
+
+
+def test_the_page_names_the_model_and_what_the_viewer_did_not_allow() -> None:
+    html = page_of(viewer())
+    assert load_manifest(ARTIFACTS_DIR / "expression").version in html
+    assert "Opted out of disgust: not read." in html
+
+
+def test_a_session_without_a_frame_has_a_page_that_says_so() -> None:
+    html = page_of(ViewerTimeline(pseudonym="viewer-2", session="s", trace=make_trace([])))
+    assert "No frame was scored." in html and "nothing received" in html and "not measured" in html

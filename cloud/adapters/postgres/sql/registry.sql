@@ -67,6 +67,10 @@ SELECT id, pseudonym, created_at FROM viewer WHERE tenant_id = %(tenant)s AND ps
 -- name: get_viewer
 SELECT id, pseudonym, created_at FROM viewer WHERE tenant_id = %(tenant)s AND id = %(id)s
 
+-- name: list_viewers
+SELECT id, pseudonym, created_at FROM viewer WHERE tenant_id = %(tenant)s
+ORDER BY created_at DESC, id LIMIT %(limit)s
+
 -- name: insert_session
 INSERT INTO session (tenant_id, id, study_id, title_id, viewer_id, jurisdiction, locale, state,
     join_token_hash, created_at)
