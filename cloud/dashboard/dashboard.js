@@ -87,7 +87,7 @@
     cell(row, "Study", nameOf("studies", session.study_id));
     cell(row, "State", span(state, "state " + session.state), meaning);
     cell(row, "Invited", invited.toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" }), invited.toISOString());
-    cell(row, "Opted out", session.opted_out.join(", ") || "of nothing");
+    cell(row, "Opted out", session.opted_out.join(", ") || "nothing");
     cell(row, "", action(session));
   }
 

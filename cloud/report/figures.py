@@ -100,6 +100,7 @@ def _frame_layout(end_s: float) -> dict[str, Any]:
         "margin": {"l": 104, "r": 20, "t": 12, "b": 44},
         "showlegend": False,
         "hovermode": "x unified",
+        "hoversubplots": "axis",
         "xaxis": {
             "range": [0, end_s],
             "title": {"text": "position in the title (s)", "standoff": 8},
