@@ -150,7 +150,9 @@ def test_the_clock_is_asked_often_at_first_then_every_five_seconds() -> None:
     for now_us in range(0, 20 * S, S // 20):
         for clock in only(sender.take_control(now_us), Clock):
             asked.append(now_us)
-            reply = ClockReply(t1_monotonic_us=clock.t1_monotonic_us, t2_utc_us=7 * S, t3_utc_us=7 * S)
+            reply = ClockReply(
+                t1_monotonic_us=clock.t1_monotonic_us, t2_utc_us=7 * S + now_us, t3_utc_us=7 * S + now_us
+            )
             sender.on_control(reply, now_us=now_us)
     assert asked[:5] == [0, S // 4, S // 2, 3 * S // 4, S]
     assert len(asked) == 8
