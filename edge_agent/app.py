@@ -133,6 +133,20 @@ async def run_agent(
     except BaseException:
         source.close()
         raise
+    capture, vision = _threads(settings, source, search, sender)
+    store.store_begun(settings.invite.session)
+    run = LiveRun(settings, sender=sender, capture=capture, vision=vision, media=media)
+    reason, error = await run.until_over(stop, show_status)
+    summary = run.summary(
+        reason, detector=choice.variant, detector_id=network.detector_id, inferences=search.inferences
+    )
+    return RunResult(summary=summary, error=error)
+
+
+def _threads(
+    settings: RunSettings, source: OpenCvSource, search: FaceSearch, sender: SendLoop
+) -> tuple[CaptureThread, VisionThread]:
+    """Join camera, vision and sender; nothing runs yet."""
     slot = LatestFrame()
     capture = CaptureThread(
         source,
@@ -147,16 +161,8 @@ async def run_agent(
         with contextlib.suppress(RuntimeError):
             events.call_soon_threadsafe(sender.on_seen, seen)
 
-    vision = VisionThread(
-        slot, FramePipeline(search, content_limit_bytes=max_content_bytes()), deliver=deliver
-    )
-    store.store_begun(settings.invite.session)
-    run = LiveRun(settings, sender=sender, capture=capture, vision=vision, media=media)
-    reason, error = await run.until_over(stop, show_status)
-    summary = run.summary(
-        reason, detector=choice.variant, detector_id=network.detector_id, inferences=search.inferences
-    )
-    return RunResult(summary=summary, error=error)
+    pipeline = FramePipeline(search, content_limit_bytes=max_content_bytes())
+    return capture, VisionThread(slot, pipeline, deliver=deliver)
 
 
 def _factories(settings: RunSettings, api: ApiClient, permission: Permission) -> LinkFactories:

@@ -150,22 +150,7 @@ def train(
     steps = settings.epoch_pictures // settings.batch_size
     history = _read_history(out) if resume else []
     model = _compiled(config, network, out=out, resume=resume)
-    batches = AugmentedBatches(
-        training,
-        weights=sampling_weights(
-            training.sources,
-            training.labels,
-            source_shares=settings.source_shares,
-            balance=settings.class_balance,
-        ),
-        batch_size=settings.batch_size,
-        steps_per_epoch=steps,
-        side_px=network.input_side_px,
-        label_smoothing=settings.label_smoothing,
-        augmentation=config.augmentation,
-        seed=settings.seed,
-        first_epoch=len(history),
-    )
+    batches = _batches(config, training, steps=steps, first_epoch=len(history))
     callbacks = [
         CosineByProgress(
             peak=settings.peak_learning_rate,
@@ -184,6 +169,28 @@ def train(
     last = {k: v for k, v in history[-1].items() if k not in ("epoch", "loss", "elapsed_s")}
     return TrainingResult(
         model_path=out / "averaged.keras", history_path=out / "history.json", validation=last
+    )
+
+
+def _batches(
+    config: TrainingConfig, training: PackedFaces, *, steps: int, first_epoch: int
+) -> AugmentedBatches:
+    settings = config.training
+    return AugmentedBatches(
+        training,
+        weights=sampling_weights(
+            training.sources,
+            training.labels,
+            source_shares=settings.source_shares,
+            balance=settings.class_balance,
+        ),
+        batch_size=settings.batch_size,
+        steps_per_epoch=steps,
+        side_px=NetworkSettings(**config.network).input_side_px,
+        label_smoothing=settings.label_smoothing,
+        augmentation=config.augmentation,
+        seed=settings.seed,
+        first_epoch=first_epoch,
     )
 
 
