@@ -74,34 +74,50 @@ def viewers_held(levels: Mapping[int, Sequence[ViewerFigures]]) -> int:
 
 def headline(levels: Mapping[int, Sequence[ViewerFigures]]) -> dict[str, float | None]:
     """Return the flat figures: the worst viewer at two viewers, or at the smallest level without one of two."""
-    viewers = levels.get(HEADLINE_VIEWERS) or levels[min(levels)]
-    everyone = [viewer for level in levels.values() for viewer in level]
+    worst = worst_of(levels.get(HEADLINE_VIEWERS) or levels[min(levels)])
+    everyone = worst_of([viewer for level in levels.values() for viewer in level])
     return {
         "viewers_held": viewers_held(levels),
-        "fps_min": min(viewer.fps for viewer in viewers),
-        "face_share": min(viewer.face_share for viewer in viewers),
-        "stored_share": min(viewer.stored_share for viewer in viewers),
-        "p50_ms": _worst([viewer.p50_ms for viewer in viewers]),
-        "p99_ms": _worst([viewer.p99_ms for viewer in viewers]),
-        "agent_core_share": max(viewer.agent_core_share for viewer in viewers),
-        "agent_rss_mb": max(viewer.agent_rss_mb for viewer in viewers),
-        "envelope_max_bytes": max(viewer.envelope_max_bytes for viewer in everyone),
-        "duplicates": sum(viewer.duplicates for viewer in everyone),
+        "fps_min": worst.fps,
+        "face_share": worst.face_share,
+        "stored_share": worst.stored_share,
+        "p50_ms": worst.p50_ms,
+        "p99_ms": worst.p99_ms,
+        "agent_core_share": worst.agent_core_share,
+        "agent_rss_mb": worst.agent_rss_mb,
+        "envelope_max_bytes": everyone.envelope_max_bytes,
+        "duplicates": everyone.duplicates,
     }
 
 
 def table(levels: Mapping[int, Sequence[ViewerFigures]]) -> str:
-    """Lay the levels out for a terminal, the worst viewer of each, with what falls short."""
-    lines = ["viewers   fps  face  stored   p50 ms   p99 ms  core share  rss MB  held"]
+    """Lay the levels out for a terminal: the worst figure of each, with what falls short."""
+    lines = ["viewers   fps    face  stored  p50 ms  p99 ms  core share  rss MB  held"]
     for count in sorted(levels):
-        worst = headline({count: levels[count]})
-        misses = sorted({miss for viewer in levels[count] for miss in viewer.shortfalls()})
+        worst = worst_of(levels[count])
+        misses = worst.shortfalls()
         lines.append(
-            f"{count:7d} {worst['fps_min']:5.1f} {worst['face_share']:5.1%} {worst['stored_share']:7.2%} "
-            f"{_ms(worst['p50_ms']):>8} {_ms(worst['p99_ms']):>8} {worst['agent_core_share']:11.2f} "
-            f"{worst['agent_rss_mb']:7.0f}  {'yes' if not misses else 'no: ' + '; '.join(misses)}"
+            f"{count:7d} {worst.fps:5.1f} {worst.face_share:7.2%} {worst.stored_share:7.2%} "
+            f"{_ms(worst.p50_ms):>7} {_ms(worst.p99_ms):>7} {worst.agent_core_share:11.2f} "
+            f"{worst.agent_rss_mb:7.0f}  {'yes' if not misses else 'no: ' + '; '.join(misses)}"
         )
     return "\n".join(lines)
+
+
+def worst_of(viewers: Sequence[ViewerFigures]) -> ViewerFigures:
+    """Return the worst of each figure over viewers, as if one viewer had them all."""
+    return ViewerFigures(
+        clip="any",
+        fps=min(viewer.fps for viewer in viewers),
+        face_share=min(viewer.face_share for viewer in viewers),
+        stored_share=min(viewer.stored_share for viewer in viewers),
+        p50_ms=_worst([viewer.p50_ms for viewer in viewers]),
+        p99_ms=_worst([viewer.p99_ms for viewer in viewers]),
+        agent_core_share=max(viewer.agent_core_share for viewer in viewers),
+        agent_rss_mb=max(viewer.agent_rss_mb for viewer in viewers),
+        envelope_max_bytes=max(viewer.envelope_max_bytes for viewer in viewers),
+        duplicates=sum(viewer.duplicates for viewer in viewers),
+    )
 
 
 def as_details(levels: Mapping[int, Sequence[ViewerFigures]]) -> dict[str, list[dict[str, object]]]:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
+import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -71,7 +74,7 @@ async def film_footage(folder: Path, roles: tuple[Role, ...] = CAST, *, workers:
     films = tuple(folder / f"{role.pseudonym}.mp4" for role in roles)
     duration_ms = max([role.schedule.duration_ms for role in roles], default=TRAILER_MS)
     # Forking a process that runs threads is unsafe; these workers are started afresh, and end with the block.
-    with get_context("spawn").Pool(workers, initializer=_leave_interrupts_to_the_parent) as pool:
+    with get_context("spawn").Pool(workers, initializer=_begin_worker) as pool:
         jobs = [
             _done(pool, film, role.schedule, role.staging, path)
             for role, path in zip(roles, films, strict=True)
@@ -86,8 +89,17 @@ def _trailer(path: Path, duration_ms: int) -> Trailer:
     return make_trailer(path, duration_ms=duration_ms)
 
 
-def _leave_interrupts_to_the_parent() -> None:
+def _begin_worker() -> None:
+    """Leave interrupts to the parent, and end with it even if it is killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1.0)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _done(pool: Pool, function: Callable[..., Any], *arguments: Any) -> asyncio.Future[Any]:
