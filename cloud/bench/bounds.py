@@ -25,7 +25,7 @@ class ViewerFigures:
         p50_ms: capture to classified result, median; None without a result.
         p99_ms: the same, 99th percentile.
         agent_core_share: CPU time of the agent over wall time.
-        agent_rss_mb: resident memory of the agent.
+        agent_rss_mb: resident memory of the agent at its highest.
         envelope_max_bytes: largest envelope sent.
         duplicates: deliveries of a frame that was already stored.
     """

@@ -114,7 +114,7 @@ def figures_of(clip: str, report: Mapping[str, Any], summary: Mapping[str, Any])
         p50_ms=latency["p50"],
         p99_ms=latency["p99"],
         agent_core_share=round(float(report["agent_core_share"]), 4),
-        agent_rss_mb=round(float(report["rss_mb"]), 1),
+        agent_rss_mb=round(float(report["rss_max_mb"]), 1),
         envelope_max_bytes=int(report["envelope_max_bytes"]),
         duplicates=int(summary["duplicates"]),
     )

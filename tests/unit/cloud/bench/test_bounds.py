@@ -88,7 +88,7 @@ def test_a_flagged_gap_counts_as_not_stored() -> None:
         "latency_ms": {"classified": {"p50": 10.0, "p99": 20.0}},
         "duplicates": 0,
     }
-    report = {"fps": 30, "agent_core_share": 0.1, "rss_mb": 100, "envelope_max_bytes": 2000}
+    report = {"fps": 30, "agent_core_share": 0.1, "rss_max_mb": 100, "envelope_max_bytes": 2000}
     assert figures_of("clip.mp4", report, summary).stored_share == 0.9
 
 
