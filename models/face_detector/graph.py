@@ -93,12 +93,15 @@ def _round_per_channel(kernel: Any, axes: tuple[int, ...]) -> Any:
 
 @dataclass(slots=True, kw_only=True)
 class _Drawing:
-    """A Keras graph under construction: tensors by index, weights by layer name."""
+    """A Keras graph under construction: tensors by index, weights by layer name.
+
+    `rounded` holds the outputs whose weights are rounded while training: exactly those that become int8.
+    """
 
     network: SourceNetwork
     pixels: Any
     values: dict[int, Any]
-    round_weights: bool
+    rounded: frozenset[int]
     weights: dict[str, list[Any]] = field(default_factory=dict)
 
     def first_input(self, operation: Operation) -> Any:
@@ -116,8 +119,12 @@ def _draw(
     network: SourceNetwork, ranges: Ranges, *, batch: int | None, round_weights: bool = False
 ) -> _Drawing:
     pixels = keras.Input((INPUT_PX, INPUT_PX, 3), batch_size=batch, name="pixels")
+    fused = {o.inputs[0] for o in network.operations if o.kind == "RELU" and o.output in ranges}
     drawing = _Drawing(
-        network=network, pixels=pixels, values={network.input: pixels}, round_weights=round_weights
+        network=network,
+        pixels=pixels,
+        values={network.input: pixels},
+        rounded=frozenset(fused | set(ranges)) if round_weights else frozenset(),
     )
     if network.input in ranges:
         drawing.values[network.input] = Rounded(*ranges[network.input], name="pixels_int8")(pixels)
@@ -139,7 +146,7 @@ def _layer_name(network: SourceNetwork, operation: Operation) -> str:
 
 def _convolution(drawing: _Drawing, operation: Operation, name: str) -> Any:
     kernel, bias = (drawing.network.constants[i] for i in operation.inputs[1:3])
-    kind = _RoundedConv2D if drawing.round_weights else keras.layers.Conv2D
+    kind = _RoundedConv2D if operation.output in drawing.rounded else keras.layers.Conv2D
     layer = kind(kernel.shape[0], kernel.shape[1:3], **_window(operation), name=name)
     drawing.weights[name] = [kernel.transpose(1, 2, 3, 0), bias]
     return layer(drawing.first_input(operation))
@@ -147,7 +154,7 @@ def _convolution(drawing: _Drawing, operation: Operation, name: str) -> Any:
 
 def _depthwise(drawing: _Drawing, operation: Operation, name: str) -> Any:
     kernel, bias = (drawing.network.constants[i] for i in operation.inputs[1:3])
-    kind = _RoundedDepthwiseConv2D if drawing.round_weights else keras.layers.DepthwiseConv2D
+    kind = _RoundedDepthwiseConv2D if operation.output in drawing.rounded else keras.layers.DepthwiseConv2D
     layer = kind(kernel.shape[1:3], **_window(operation), name=name)
     drawing.weights[name] = [kernel.transpose(1, 2, 3, 0), bias]
     return layer(drawing.first_input(operation))

@@ -12,6 +12,7 @@ the widest activations and a tenth of the arithmetic (docs/adr/0020).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import keras
@@ -23,13 +24,24 @@ from models.face_detector.decoding import INPUT_PX
 from models.face_detector.equalise import ChannelPeaks, equalise, head_outputs
 from models.face_detector.flatbuffer import SourceNetwork
 from models.face_detector.graph import Ranges, build_keras_network, build_probe
+from models.face_detector.recover import recover
 
+UInt8Array = npt.NDArray[np.uint8]
 Float32Array = npt.NDArray[np.float32]
 
 FIRST_FLOAT_BLOCK = 12
 """Blocks from this one on (the five on the 8x8 grid) stay float."""
 
-PIXEL_RANGE = (-1.0, 1.0)
+CALIBRATION_PICTURES = 200
+RECOVERY_SEED = 1
+PIXEL_STEP = 1 / 127.5
+PIXEL_RANGE = (-128 * PIXEL_STEP, 127 * PIXEL_STEP)
+"""What 8-bit pixels stand for inside the int8 network: (pixel - 128) / 127.5, exact in int8.
+
+The source scales to [-1, 1], whose middle lies between two pixel values: rounding it would darken or
+brighten every frame by half a grey level. `centre_pixels` puts that half level into the first bias.
+"""
+
 BATCH = 25
 SAMPLES_PER_PICTURE = 4096
 CLIP_SHARES = tuple(np.linspace(0.15, 1.0, 35).tolist())
@@ -37,25 +49,55 @@ INT8_STEPS = 255
 
 
 def quantise(
-    network: SourceNetwork, pictures: Float32Array, *, first_float_block: int = FIRST_FLOAT_BLOCK
+    network: SourceNetwork,
+    pictures: UInt8Array,
+    *,
+    first_float_block: int = FIRST_FLOAT_BLOCK,
+    recovery_steps: int,
+    progress: Callable[[int, float], None],
 ) -> bytes:
     """Return the int8 TFLite file.
 
     Args:
         network: the source network.
-        pictures: float32 (n, 128, 128, 3), RGB in [-1, 1]: the representative set.
+        pictures: uint8 (n, 128, 128, 3), RGB: the representative set; the first `CALIBRATION_PICTURES`
+            set the ranges, all of them serve the recovery.
         first_float_block: blocks from this one on, and the heads, keep float arithmetic.
+        recovery_steps: batches of training against the float network (see `recover`); 0 leaves it out.
+        progress: told each recovery step and its loss.
 
     Returns:
         A flatbuffer that takes uint8 (1, 128, 128, 3) RGB and gives the two float32 outputs.
     """
-    evened = equalise(network, lambda candidate: channel_peaks(candidate, pictures))
-    tensors = int8_tensors(evened, first_float_block)
-    model = build_keras_network(evened, ranges=value_ranges(evened, tensors, pictures))
-    converter = tf.lite.TFLiteConverter.from_keras_model(model)
+    calibration = scale_pixels(pictures[:CALIBRATION_PICTURES])
+    evened = equalise(network, lambda candidate: channel_peaks(candidate, calibration))
+    ranges = value_ranges(evened, int8_tensors(evened, first_float_block), calibration)
+    student = centre_pixels(evened)
+    if recovery_steps:
+        student = recover(
+            evened, student, ranges, pictures, steps=recovery_steps, seed=RECOVERY_SEED, progress=progress
+        )
+    converter = tf.lite.TFLiteConverter.from_keras_model(build_keras_network(student, ranges=ranges))
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.inference_input_type = tf.uint8
     return bytes(converter.convert())
+
+
+def centre_pixels(network: SourceNetwork) -> SourceNetwork:
+    """Return the network that takes (pixel - 128) / 127.5 where the given one takes pixel / 127.5 - 1."""
+    constants = dict(network.constants)
+    for operation in network.operations:
+        if operation.kind == "CONV_2D" and operation.inputs[0] == network.input:
+            kernel, bias = (constants[i] for i in operation.inputs[1:3])
+            constants[operation.inputs[2]] = (bias + kernel.sum(axis=(1, 2, 3)) * PIXEL_STEP / 2).astype(
+                np.float32
+            )
+    return replace(network, constants=constants)
+
+
+def scale_pixels(pictures: UInt8Array) -> Float32Array:
+    """Return pictures as the source network takes them: float32 in [-1, 1]."""
+    return (pictures.astype(np.float32) / 127.5 - 1.0).astype(np.float32)
 
 
 def convert_float(network: SourceNetwork) -> bytes:

@@ -37,26 +37,16 @@ CROWD_SHARE = 0.3
 GREY_SHARE = 0.25
 
 
-def representative_inputs(data: Path, *, count: int, seed: int) -> Iterator[Float32Array]:
-    """Yield network inputs for calibration, the same for the same seed.
+def representative_pictures(data: Path, *, count: int, seed: int) -> Iterator[UInt8Array]:
+    """Yield the representative pictures, the same for the same seed.
 
     Args:
         data: folder with `rafdb.zip`, `fer2013plus.zip` or both.
-        count: how many inputs.
+        count: how many.
         seed: of every random choice.
 
     Yields:
-        float32 of shape (1, 128, 128, 3), RGB in [-1, 1].
-
-    Raises:
-        DatasetError: neither archive is there, or one holds no training picture.
-    """
-    for picture in representative_pictures(data, count=count, seed=seed):
-        yield (picture[None].astype(np.float32) / 127.5 - 1.0).astype(np.float32)
-
-
-def representative_pictures(data: Path, *, count: int, seed: int) -> Iterator[UInt8Array]:
-    """Yield the calibration pictures: uint8 (128, 128, 3), RGB, letterbox bars black.
+        uint8 of shape (128, 128, 3), RGB, letterbox bars black.
 
     Raises:
         DatasetError: neither archive is there, or one holds no training picture.
