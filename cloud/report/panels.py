@@ -139,7 +139,10 @@ def _seconds(bands: Sequence[GapBand]) -> float:
 
 
 def _places(bands: Sequence[GapBand]) -> str:
-    shown = [f"{band.start_ms / 1_000:.1f}&ndash;{band.end_ms / 1_000:.1f}" for band in bands[:_PLACES_MAX]]
+    shown = [
+        f"<span class=whole>{band.start_ms / 1_000:.1f}&ndash;{band.end_ms / 1_000:.1f}</span>"
+        for band in bands[:_PLACES_MAX]
+    ]
     more = [f"and {len(bands) - _PLACES_MAX:,} more"] if len(bands) > _PLACES_MAX else []
     return ", ".join(shown + more)
 
