@@ -85,7 +85,9 @@ class Manifest:
         try:
             content = path.read_bytes()
         except OSError as error:
-            raise ManifestError(f"artifact file {variant.file} of {self.name} cannot be read: {error.strerror}") from error
+            raise ManifestError(
+                f"artifact file {variant.file} of {self.name} cannot be read: {error.strerror}"
+            ) from error
         digest = hashlib.sha256(content).hexdigest()
         if digest != variant.sha256:
             raise ArtifactDigestError(
@@ -179,4 +181,9 @@ def _tensor(raw: dict[str, Any]) -> TensorSpec:
 
 
 def _tensor_json(tensor: TensorSpec) -> dict[str, Any]:
-    return {"name": tensor.name, "shape": list(tensor.shape), "dtype": tensor.dtype, "meaning": tensor.meaning}
+    return {
+        "name": tensor.name,
+        "shape": list(tensor.shape),
+        "dtype": tensor.dtype,
+        "meaning": tensor.meaning,
+    }
