@@ -37,7 +37,7 @@ from cloud.workers.lifecycle_loop import LifecycleLoop, LifecycleTools, fold_sec
 from privacy.audit import verify_chain
 from privacy.erasure import verify_deletion_receipt
 from privacy.policy import load_policy
-from tests.fixtures_postgres import Consented, Database, consented_session
+from tests.fixtures_postgres import NOW, Consented, Database, consented_session
 from tests.unit.cloud.score_records import event_entry, score, scores_entry
 
 START = datetime(2021, 1, 1, tzinfo=UTC)
@@ -323,6 +323,33 @@ async def test_nothing_outlives_its_time(platform: Platform, viewing: Consented,
     assert count_rows(database, "consent_event") > 0
     evidence_made = datetime(2026, 3, 1, 12, tzinfo=UTC)
     assert evidence_made > platform.now
+
+
+async def test_an_invitation_that_was_never_taken_up_is_erased_in_its_time(
+    platform: Platform, registry: Registry
+) -> None:
+    known = await consented_session(registry, await registry.create_tenant(name="Studio", now=NOW))
+    platform.now = NOW
+    await platform.turn(after=timedelta(days=29))
+    assert await platform.state(known) is SessionState.CONSENTED
+    await platform.turn(after=timedelta(days=1, seconds=1))
+    assert await platform.state(known) is SessionState.ERASED
+    assert (await registry.get_session(known.tenant, known.session)).receipt_jws is None
+
+
+async def test_a_session_of_whose_connection_nothing_was_heard_still_ends_and_is_sealed(
+    platform: Platform, registry: Registry, database: Database
+) -> None:
+    known = await consented_session(registry, await registry.create_tenant(name="Studio", now=START))
+    await platform.write(frames(known, *FRAMES))
+    await platform.turn(after=timedelta(seconds=59))
+    assert await platform.state(known) is SessionState.CONSENTED
+    await platform.turn(after=timedelta(seconds=2))
+    await platform.turn(after=timedelta(seconds=4))
+    assert await platform.state(known) is SessionState.SEALED
+    assert count_rows(database, "frame_pack") == 0
+    await platform.turn(after=timedelta(days=31))
+    assert await platform.state(known) is SessionState.ERASED
 
 
 async def test_old_evidence_receipts_and_audit_entries_are_purged(

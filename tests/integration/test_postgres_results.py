@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 
 import numpy as np
@@ -187,6 +188,24 @@ async def test_no_frame_is_stored_once_consent_is_withdrawn(
 
     assert job is not None and job.reason == "withdrawal"
     assert [mask for _, mask, _ in await read_packs(pool, consented)] == [0b10]
+
+
+async def test_a_report_waits_for_a_withdrawal_that_is_under_way_and_then_changes_nothing(
+    write, pool: Pool, timelines: Timelines, consented: Consented
+) -> None:
+    await write(event(consented, "connected"))
+    async with tenant_transaction(pool, consented.tenant) as withdrawing:
+        await withdrawing.execute(
+            "UPDATE session SET state = 'withdrawn' WHERE id = %s", (consented.session,)
+        )
+        reporting = asyncio.create_task(
+            write(event(consented, "gap", body=GAP), event(consented, "segment", body=SEGMENT))
+        )
+        await asyncio.sleep(0.2)
+        assert not reporting.done()
+    await reporting
+    assert await timelines.read_gaps(consented.tenant, consented.session) == []
+    assert await timelines.read_segments(consented.tenant, consented.session) == []
 
 
 async def test_a_withdrawal_over_the_control_channel_queues_the_deletion_and_takes_no_frame_with_it(

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Any
 from uuid import uuid4
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from cloud.adapters.postgres.audit import append_entry
-from cloud.adapters.postgres.connection import Pool, tenant_transaction
+from cloud.adapters.postgres.connection import Connection, Pool, tenant_transaction
 from cloud.adapters.postgres.queries import load_queries
 from cloud.adapters.postgres.rows import fetch_records
 from cloud.errors import NotFoundError
@@ -78,37 +79,48 @@ class PostgresErasures:
             row = await (await connection.execute(_Q["lock_session"], values)).fetchone()
             if row is None:
                 raise NotFoundError("no such session")
-            gone = [
-                (step, (await connection.execute(_Q[statement], values)).rowcount)
-                for step, statement in _STATEMENTS.items()
-                if step in plan.steps
-            ]
-            left = await (await connection.execute(_Q["count_left"], values)).fetchone()
-            outcomes = tuple(transient) + tuple(
-                StepOutcome(step=step, before=count + after, after=after)
-                for (step, count), after in zip(gone, left or (), strict=True)
-            )
             receipt_id = uuid4()
             receipt = sign_deletion_receipt(
                 plan,
-                outcomes,
+                (*transient, *await _delete_rows(connection, plan, values)),
                 signing_key,
                 receipt_id=receipt_id,
                 pseudonym=row[1],
                 requested_utc_us=min(to_utc_us(requested_at), to_utc_us(now)),
                 completed_utc_us=to_utc_us(now),
             )
-            await connection.execute(_Q["finish_job"], values)
-            await connection.execute(
-                _Q["insert_receipt"], {**values, "receipt_id": receipt_id, "receipt_jws": receipt}
-            )
-            await append_entry(
-                connection,
-                plan.tenant,
-                actor="worker:lifecycle",
-                action="session.erased",
-                subject=f"session:{plan.session}",
-                detail={"reason": str(plan.reason), "receipt_id": str(receipt_id)},
-                now=now,
-            )
+            await _record(connection, plan, {**values, "receipt_id": receipt_id, "receipt_jws": receipt}, now)
         return receipt
+
+
+async def _delete_rows(
+    connection: Connection, plan: ErasurePlan, values: Mapping[str, Any]
+) -> list[StepOutcome]:
+    """Do the plan's steps in the database, then count what each of them left."""
+    gone = [
+        (step, (await connection.execute(_Q[statement], values)).rowcount)
+        for step, statement in _STATEMENTS.items()
+        if step in plan.steps
+    ]
+    left = await (await connection.execute(_Q["count_left"], values)).fetchone()
+    return [
+        StepOutcome(step=step, before=count + after, after=after)
+        for (step, count), after in zip(gone, left or (), strict=True)
+    ]
+
+
+async def _record(
+    connection: Connection, plan: ErasurePlan, values: Mapping[str, Any], now: datetime
+) -> None:
+    """Keep the receipt, close the job and write both down in the audit log."""
+    await connection.execute(_Q["finish_job"], values)
+    await connection.execute(_Q["insert_receipt"], values)
+    await append_entry(
+        connection,
+        plan.tenant,
+        actor="worker:lifecycle",
+        action="session.erased",
+        subject=f"session:{plan.session}",
+        detail={"reason": str(plan.reason), "receipt_id": str(values["receipt_id"])},
+        now=now,
+    )

@@ -39,6 +39,7 @@ class PostgresResultStore:
         """Write a tenant's batch in one transaction; writing it again changes nothing.
 
         1. The leases are checked, and kept from changing hands until the transaction ends.
+           So are the sessions: nothing is added to one that is being withdrawn, sealed or erased.
         2. Changes of sessions come before frames: nothing is stored after a withdrawal in the same batch.
         3. Frames that are there already are left as they are, and counted.
 
@@ -50,6 +51,7 @@ class PostgresResultStore:
         async with tenant_transaction(self._pool, batch.tenant) as connection:
             try:
                 await _require(connection, holder, leases)  # 1
+                await _lock(connection, batch)
                 for change in batch.changes:  # 2
                     await _apply(connection, change, now)
                 added = await _merge(connection, batch, now)  # 3
@@ -68,6 +70,12 @@ async def _require(connection: Connection, holder: str, leases: Collection[Lease
         "epochs": [lease.epoch for lease in leases],
     }
     await connection.execute(_Q["require_leases"], values)
+
+
+async def _lock(connection: Connection, batch: TenantBatch) -> None:
+    named = {change.session for change in batch.changes} | {pack.key.session for pack in batch.packs}
+    sessions = list(named | set(batch.latencies) | set(batch.repeated))
+    await connection.execute(_Q["lock_sessions"], {"tenant": batch.tenant, "sessions": sessions})
 
 
 async def _apply(connection: Connection, change: SessionChange, now: datetime) -> None:

@@ -1,6 +1,12 @@
 -- name: require_leases
 SELECT platform.require_leases(%(holder)s, %(shards)s::int[], %(epochs)s::bigint[])
 
+-- name: lock_sessions
+-- In one order, before anything is written: a withdrawal, a sealing or an erasure comes before the whole
+-- batch or after it, and two of them never wait for each other.
+SELECT id FROM session WHERE tenant_id = %(tenant)s AND id = ANY (%(sessions)s::uuid[])
+ORDER BY id FOR NO KEY UPDATE
+
 -- name: connect
 UPDATE session SET
     state = CASE WHEN state IN ('consented', 'closed', 'sealed') THEN 'live' ELSE state END,

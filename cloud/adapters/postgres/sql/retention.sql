@@ -1,7 +1,11 @@
 -- name: queue_due_timelines
 INSERT INTO erasure_job (tenant_id, id, session_id, reason, requested_at)
 SELECT tenant_id, gen_random_uuid(), id, 'retention', %(now)s FROM session
-WHERE tenant_id = %(tenant)s AND state <> 'erased' AND closed_at <= %(timeline)s
+WHERE tenant_id = %(tenant)s AND state <> 'erased' AND (
+    closed_at <= %(timeline)s
+    -- an invitation that was never taken up has no end to count from
+    OR (state IN ('created', 'consented') AND created_at <= %(timeline)s
+        AND coalesce(receipt_expires_at <= %(now)s, true)))
 ON CONFLICT (tenant_id, session_id) WHERE done_at IS NULL DO NOTHING
 
 -- name: delete_due_facts

@@ -1,6 +1,13 @@
 -- name: close_lost
+-- Also where the word of the connection itself was lost, but not what came after it.
 UPDATE session s SET state = 'closed', closed_at = %(now)s, close_reason = 'lost'
-WHERE s.tenant_id = %(tenant)s AND s.state = 'live' AND s.connected_at <= %(silent_before)s
+WHERE s.tenant_id = %(tenant)s AND (
+        (s.state = 'live' AND s.connected_at <= %(silent_before)s)
+        OR (s.state = 'consented' AND (
+            EXISTS (SELECT 1 FROM frame_pack p WHERE p.tenant_id = s.tenant_id AND p.session_id = s.id)
+            OR EXISTS (SELECT 1 FROM sealed_timeline t WHERE t.tenant_id = s.tenant_id AND t.session_id = s.id)
+            OR EXISTS (SELECT 1 FROM session_counters c
+                       WHERE c.tenant_id = s.tenant_id AND c.session_id = s.id))))
     AND NOT EXISTS (SELECT 1 FROM frame_pack p
                     WHERE p.tenant_id = s.tenant_id AND p.session_id = s.id AND p.updated_at > %(silent_before)s)
     AND NOT EXISTS (SELECT 1 FROM session_counters c
