@@ -16,6 +16,11 @@ from privacy.policy import Artefact, load_policy
 TEXT = resources.files("privacy").joinpath("policy.toml").read_text("utf-8")
 
 
+@pytest.mark.parametrize(("locale", "says"), [("en", "is taken for you"), ("de", "wird für Sie gehalten")])
+def test_the_notice_says_who_is_taken_for_the_viewer(locale: str, says: str) -> None:
+    assert says in render_notice(load_policy(), locale).text
+
+
 @pytest.mark.parametrize("locale", LOCALES)
 def test_a_notice_is_complete_and_bound_by_its_digest(locale: str) -> None:
     notice = render_notice(load_policy(), locale)
