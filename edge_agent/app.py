@@ -33,6 +33,7 @@ from edge_agent.playback import MediaClock
 from edge_agent.search import FaceSearch
 from edge_agent.summary import RunSummary
 from privacy.ids import SessionId, TenantId
+from privacy.keys import PoolPublicKey
 from privacy.payload import max_content_bytes
 from privacy.receipts import ReceiptClaims, receipt_digest
 from privacy.sealing import SessionSealer
@@ -40,6 +41,8 @@ from privacy.wire import limits
 from privacy.wire.sender import SenderSession
 
 HTTP_GONE = 410
+RENEW_KEY_BEFORE_US = 30 * 60 * 1_000_000
+"""Three epochs before a pool key ends its successor is asked for; the platform makes it an hour before."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +75,31 @@ class RunResult:
 
     summary: RunSummary
     error: AgentError | None
+
+
+class PoolKeys:
+    """The classifiers' key for the next epoch; a film may outlast the key that it began with."""
+
+    def __init__(self, permission: Permission, fetch: Callable[[], JoinInfo]) -> None:
+        self._join, self._clock, self._fetch = permission.join, permission.clock, fetch
+
+    def current(self) -> PoolPublicKey:
+        """Give the key that is valid longest.
+
+        Raises:
+            PlatformError: none is valid any more.
+        """
+        return pool_key(self._join, now_utc_us=self._clock.utc_us())
+
+    async def renew(self) -> None:
+        """Ask for a later bundle if the key ends soon; without an answer the present one goes on."""
+        with contextlib.suppress(PlatformError):
+            if self.current().not_after_utc_us - self._clock.utc_us() > RENEW_KEY_BEFORE_US:
+                return
+        with contextlib.suppress(PlatformError):
+            found = await asyncio.to_thread(self._fetch)
+            if found.signing_public_key == self._join.signing_public_key:
+                self._join = found
 
 
 def ask_receipt(invite: Invite, api: ApiClient, store: CredentialStore) -> Permission:
@@ -119,9 +147,10 @@ async def run_agent(
     search = FaceSearch(network)
     source = OpenCvSource(settings.camera, fps=settings.fps)
     media = MediaClock(camera_delay_us=settings.camera_delay_ms * 1000)
+    keys = PoolKeys(permission, api.join)
     context = SendContext(
-        factories=_factories(settings, api, permission),
-        new_sealer=partial(_new_sealer, settings, store, permission),
+        factories=_factories(settings, api, permission, keys),
+        new_sealer=partial(_new_sealer, settings, store, permission, keys),
         media=media,
         detector_id=network.detector_id,
         now_us=monotonic_us,
@@ -165,10 +194,13 @@ def _threads(
     return capture, VisionThread(slot, pipeline, deliver=deliver)
 
 
-def _factories(settings: RunSettings, api: ApiClient, permission: Permission) -> LinkFactories:
+def _factories(
+    settings: RunSettings, api: ApiClient, permission: Permission, keys: PoolKeys
+) -> LinkFactories:
     digest = receipt_digest(permission.receipt).hex()
 
     async def ticket() -> tuple[str, str]:
+        await keys.renew()
         try:
             found = await asyncio.to_thread(api.ticket, receipt_sha256=digest)
         except PlatformError as error:
@@ -186,12 +218,12 @@ def _factories(settings: RunSettings, api: ApiClient, permission: Permission) ->
 
 
 def _new_sealer(
-    settings: RunSettings, store: CredentialStore, permission: Permission, epoch: int
+    settings: RunSettings, store: CredentialStore, permission: Permission, keys: PoolKeys, epoch: int
 ) -> SessionSealer:
     now_utc_us = permission.clock.utc_us()
     # The epoch is written down before it is used: a number that was ever sealed under must not return.
     store.store_epoch(settings.invite.session, epoch)
-    key = pool_key(permission.join, now_utc_us=now_utc_us)
+    key = keys.current()
     return SessionSealer.start(
         key,
         session=SessionId(settings.invite.session),

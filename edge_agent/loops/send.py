@@ -28,6 +28,8 @@ from privacy.wire.sender import SenderSession, SenderState, backoff_us
 TICK_S = 0.1
 SILENCE_MAX_US = 1_500_000
 FIRST_CONNECT_MAX_US = 30_000_000
+RENEW_MIN_US = 30_000_000
+"""An epoch younger than this is used up, not renewed: what ends it, as the receipt's end, ends the next one too."""
 
 log = structlog.get_logger()
 
@@ -81,6 +83,7 @@ class SendLoop:
         self._had_second_face = False
         self._clock_asked_us: int | None = None
         self._blocked_since_us: int | None = None
+        self._linked_us = 0
         self._over = asyncio.Event()
 
     @property
@@ -257,7 +260,8 @@ class SendLoop:
             raise
         old, self._link = self._link, link
         self._clock_asked_us = self._blocked_since_us = None
-        self.session.connected(self._context.now_us())
+        self._linked_us = self._context.now_us()
+        self.session.connected(self._linked_us)
         if old is not None:
             await old.close()
 
@@ -287,7 +291,8 @@ class SendLoop:
             async with asyncio.timeout(1.0):
                 await link.lost.wait()
         except TimeoutError:
-            return not link.sealer.needs_new_epoch(self._context.utc_us())
+            is_young = self._context.now_us() - self._linked_us < RENEW_MIN_US
+            return is_young or not link.sealer.needs_new_epoch(self._context.utc_us())
         return False
 
     def _wait_s(self, error: PlatformAwayError) -> float:

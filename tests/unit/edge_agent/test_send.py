@@ -310,6 +310,16 @@ async def test_before_an_epoch_ends_the_next_is_made_while_frames_flow(world):
     assert world.loop.reconnects == 0
 
 
+async def test_an_epoch_that_cannot_be_prolonged_is_not_renewed_again_and_again(world, monkeypatch):
+    await world.loop.connect()
+    world.now += 575_000_000
+    world.loop._linked_us = world.now - 1_000_000
+    assert world.loop._link.sealer.needs_new_epoch(UTC + world.now)
+    assert await world.loop._stays(world.loop._link)
+    world.now += 30_000_000
+    assert not await world.loop._stays(world.loop._link)
+
+
 async def test_revocation_over_the_data_channel_ends_the_session(world):
     await world.loop.connect()
     world.peer.on_control(encode_message(Revoked(reason="withdrawn")))
