@@ -68,13 +68,22 @@ def _consent(arguments: argparse.Namespace) -> int:
         store=CredentialStore(arguments.home),
         locale=arguments.locale,
         given=given,
-        ask=input,
+        ask=_ask,
         show=print,
     )
     agreed = ", ".join(purpose.value for purpose in sorted(claims.purposes))
     print(f"Consent is recorded: {agreed}. Receipt {claims.receipt_id}.")
     print("Withdraw at any time, also while watching: countenance-agent withdraw --invite ...")
     return EXIT_OK
+
+
+def _ask(question: str) -> str:
+    try:
+        return input(question)
+    except EOFError:
+        raise ConsentMissingError(
+            "There is nobody at a terminal to ask. Say yes with --accept and --adult, or start this from a terminal."
+        ) from None
 
 
 def _run(arguments: argparse.Namespace) -> int:

@@ -442,6 +442,18 @@ class TestConsent:
             await viewer.ask("POST", "/ticket", {"receipt_sha256": new["receipt_sha256"]})
         ).status_code == 201
 
+    async def test_choices_cannot_change_while_frames_flow(self, studio: Studio, database: Database) -> None:
+        viewer = await studio.invite()
+        await viewer.consent()
+        notice = await viewer.read_notice()
+        await rows(database, studio.tenant, "UPDATE session SET state = 'live' RETURNING id")
+
+        again = await viewer.ask(
+            "POST", "/consent", viewer.consent_body(notice["sha256"], opted_out=["happy"])
+        )
+
+        assert again.status_code == 409 and problem(again) == "session-live"
+
     async def test_no_ticket_without_consent_or_after_it_expired(self, studio: Studio, clock: Clock) -> None:
         viewer = await studio.invite()
         refused = await viewer.ask("POST", "/ticket", {"receipt_sha256": "0" * 64})

@@ -22,7 +22,7 @@ from cloud.ports.records import ConsentEventRecord, ErasureJob, SessionState
 from privacy.audit import AuditValue
 from privacy.ids import SessionId, TenantId
 
-_CONSENTING = frozenset({SessionState.CREATED, SessionState.CONSENTED, SessionState.LIVE})
+_CONSENTING = frozenset({SessionState.CREATED, SessionState.CONSENTED})
 
 _Q = load_queries("registry")
 

@@ -53,7 +53,8 @@ router = APIRouter(prefix="/v1/join", tags=["agent"])
 
 TICKET_LIFETIME = timedelta(seconds=60)
 
-_CONSENTING = frozenset({SessionState.CREATED, SessionState.CONSENTED, SessionState.LIVE})
+# Not while live: frames stored under the old choices would give a newly opted-out expression away.
+_CONSENTING = frozenset({SessionState.CREATED, SessionState.CONSENTED})
 _STREAMING = frozenset({SessionState.CONSENTED, SessionState.LIVE})
 
 
@@ -209,6 +210,12 @@ def _require(agent: SessionContext, states: frozenset[SessionState]) -> None:
         return
     if state is SessionState.CREATED:
         raise ProblemError(409, "consent-missing", "Give consent first.")
+    if state is SessionState.LIVE:
+        raise ProblemError(
+            409,
+            "session-live",
+            "Consent cannot change while watching: withdraw, then ask for a new invitation.",
+        )
     raise ProblemError(410, "session-over", "The session is over.")
 
 

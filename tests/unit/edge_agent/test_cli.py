@@ -1,8 +1,10 @@
+import io
 import json
 
 import pytest
 
 from edge_agent import cli
+from edge_agent.errors import ConsentMissingError
 
 TOKEN = f"{'a' * 32}.{'b' * 32}.{'s' * 24}"
 NOBODY = f"http://127.0.0.1:9/v1/join#{TOKEN}"
@@ -79,3 +81,9 @@ def test_a_session_that_was_begun_before_is_not_taken_up_again(tmp_path, capsys,
 
 def _must_not_open(*_arguments, **_options):
     raise AssertionError("the camera was opened without consent")
+
+
+def test_nobody_at_a_terminal_is_no_consent_and_no_traceback(monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
+    with pytest.raises(ConsentMissingError, match="--accept"):
+        cli._ask("May we? ")
