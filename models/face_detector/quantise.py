@@ -24,6 +24,7 @@ from models.face_detector.decoding import INPUT_PX
 from models.face_detector.equalise import ChannelPeaks, equalise, head_outputs
 from models.face_detector.flatbuffer import SourceNetwork
 from models.face_detector.graph import Ranges, build_keras_network, build_probe
+from models.face_detector.level import level_scores
 from models.face_detector.recover import recover
 
 UInt8Array = npt.NDArray[np.uint8]
@@ -33,6 +34,7 @@ FIRST_FLOAT_BLOCK = 12
 """Blocks from this one on (the five on the 8x8 grid) stay float."""
 
 CALIBRATION_PICTURES = 200
+LEVEL_PICTURES = 2000
 RECOVERY_SEED = 1
 PIXEL_STEP = 1 / 127.5
 PIXEL_RANGE = (-128 * PIXEL_STEP, 127 * PIXEL_STEP)
@@ -55,8 +57,8 @@ def quantise(
     first_float_block: int = FIRST_FLOAT_BLOCK,
     recovery_steps: int,
     progress: Callable[[int, float], None],
-) -> bytes:
-    """Return the int8 TFLite file.
+) -> tuple[bytes, float]:
+    """Return the int8 TFLite file, and the shift of its scores in logits (see `level_scores`).
 
     Args:
         network: the source network.
@@ -77,10 +79,11 @@ def quantise(
         student = recover(
             evened, student, ranges, pictures, steps=recovery_steps, seed=RECOVERY_SEED, progress=progress
         )
+    student, shift = level_scores(evened, student, ranges, pictures[:LEVEL_PICTURES])
     converter = tf.lite.TFLiteConverter.from_keras_model(build_keras_network(student, ranges=ranges))
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.inference_input_type = tf.uint8
-    return bytes(converter.convert())
+    return bytes(converter.convert()), shift
 
 
 def centre_pixels(network: SourceNetwork) -> SourceNetwork:

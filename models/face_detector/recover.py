@@ -25,7 +25,7 @@ from models.face_detector.graph import BOXES_OUTPUT, SCORES_OUTPUT, Ranges, buil
 UInt8Array = npt.NDArray[np.uint8]
 
 BATCH = 24
-LEARNING_RATE = 6e-5
+LEARNING_RATE = 8e-5
 """Small: the start is already close, and ten times more shakes it out of there."""
 
 LOGIT_CLIP = 6.0

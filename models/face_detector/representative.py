@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,10 @@ FRAME_ASPECTS = ((1, 1), (4, 3), (4, 3), (16, 9), (16, 9), (3, 4))
 LIGHT_GAMMAS = (0.5, 2.0)
 EMPTY_SHARE = 0.08
 CROWD_SHARE = 0.3
+MOSAIC_SHARE = 0.35
+MOSAIC_GRIDS = (1, 1, 2, 2, 3, 3, 4, 5, 6)
+"""Faces side by side, uncut: no pasted edge, and many faces of one size at once."""
+
 GREY_SHARE = 0.25
 
 
@@ -55,7 +60,7 @@ def representative_pictures(data: Path, *, count: int, seed: int) -> Iterator[UI
     faces = _training_faces(data, rng, limit=count * 2)
     backgrounds = _natural_backgrounds()
     for _ in range(count):
-        yield _compose(faces, backgrounds, rng)
+        yield _mosaic(faces, rng) if rng.random() < MOSAIC_SHARE else _compose(faces, backgrounds, rng)
 
 
 def _training_faces(data: Path, rng: np.random.Generator, *, limit: int) -> list[UInt8Array]:
@@ -105,6 +110,18 @@ def _compose(faces: list[UInt8Array], backgrounds: list[UInt8Array], rng: np.ran
     top, left = (INPUT_PX - height) // 2, (INPUT_PX - width) // 2
     canvas[top : top + height, left : left + width] = lit
     return canvas
+
+
+def _mosaic(faces: list[UInt8Array], rng: np.random.Generator) -> UInt8Array:
+    grid = MOSAIC_GRIDS[rng.integers(len(MOSAIC_GRIDS))]
+    edges = np.linspace(0, INPUT_PX, grid + 1).round().astype(int)
+    canvas = np.zeros((INPUT_PX, INPUT_PX, 3), np.float32)
+    for top, bottom in pairwise(edges):
+        for left, right in pairwise(edges):
+            face = faces[rng.integers(len(faces))]
+            size = (int(right - left), int(bottom - top))
+            canvas[top:bottom, left:right] = cv2.resize(face, size, interpolation=cv2.INTER_AREA)
+    return _relight(canvas, rng)
 
 
 def _background(
