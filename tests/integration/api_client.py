@@ -7,12 +7,15 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import httpx
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+import psycopg
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from privacy.jws import canonical_json
+from tests.fixtures_postgres import Database
 
 ADMIN = "an-admin-token-of-enough-characters-for-tests"
 
@@ -121,3 +124,57 @@ def state_with_admin_token(directory: Path) -> Path:
     (state / "admin.token").write_text(ADMIN)
     init_state(state)
     return state
+
+
+def problem(answer: httpx.Response) -> str:
+    assert answer.headers["content-type"] == "application/problem+json", answer.text
+    body = answer.json()
+    assert body["status"] == answer.status_code and body["detail"]
+    return str(body["type"]).rpartition(":")[2]
+
+
+def signing_key(joined: dict[str, Any]) -> Ed25519PublicKey:
+    return Ed25519PublicKey.from_public_bytes(base64.b64decode(joined["signing_public_key"]))
+
+
+async def rows(database: Database, tenant: str, query: str) -> list[tuple[Any, ...]]:
+    async with await psycopg.AsyncConnection.connect(database.admin_url) as connection:
+        await connection.execute("SELECT set_config('app.tenant', %s, false)", (tenant,))
+        return await (await connection.execute(query.encode())).fetchall()
+
+
+def matrix(session: str, study: str, title: str) -> list[tuple[str, str, Any, str]]:
+    """Every studio endpoint: method, path, body, the scope it needs."""
+    return [
+        ("POST", "/v1/keys", {"role": "analyst"}, "keys:write"),
+        ("DELETE", f"/v1/keys/{uuid4()}", None, "keys:write"),
+        ("POST", "/v1/titles", {"name": "t", "duration_ms": 1}, "studies:write"),
+        ("GET", "/v1/titles", None, "studies:read"),
+        ("GET", f"/v1/titles/{title}", None, "studies:read"),
+        (
+            "POST",
+            "/v1/studies",
+            {"name": "s", "title_id": title, "context": "home", "jurisdictions": ["DE"]},
+            "studies:write",
+        ),
+        ("GET", "/v1/studies", None, "studies:read"),
+        ("GET", f"/v1/studies/{study}", None, "studies:read"),
+        ("POST", f"/v1/studies/{study}/dpia", {"version": "2", "approved_by": "dpo"}, "studies:approve"),
+        ("POST", f"/v1/studies/{study}/launch", None, "studies:write"),
+        ("POST", "/v1/viewers", {"pseudonym": "p"}, "sessions:write"),
+        ("GET", "/v1/viewers", None, "results:read"),
+        (
+            "POST",
+            "/v1/sessions",
+            {"study_id": study, "viewer_id": str(uuid4()), "jurisdiction": "DE"},
+            "sessions:write",
+        ),
+        ("GET", "/v1/sessions", None, "results:read"),
+        ("GET", f"/v1/sessions/{session}", None, "results:read"),
+        ("GET", f"/v1/sessions/{session}/timeline", None, "results:read"),
+        ("GET", f"/v1/sessions/{session}/timeline?resolution=frame&format=csv", None, "results:read"),
+        ("GET", f"/v1/sessions/{session}/summary", None, "results:read"),
+        ("GET", f"/v1/sessions/{session}/report", None, "results:read"),
+        ("GET", f"/v1/sessions/{session}/deletion-receipts", None, "sessions:erase"),
+        ("POST", f"/v1/sessions/{session}/erase", None, "sessions:erase"),
+    ]

@@ -13,7 +13,6 @@ from uuid import UUID, uuid4
 import httpx
 import psycopg
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from redis.asyncio import Redis
 
 from cloud.adapters.postgres.connection import Pool
@@ -30,7 +29,17 @@ from privacy.keys import verify_bundle
 from privacy.receipts import verify_receipt
 from privacy.tickets import verify_ticket
 from tests.fixtures_postgres import Database
-from tests.integration.api_client import ADMIN, Clock, Studio, Viewer, state_with_admin_token
+from tests.integration.api_client import (
+    ADMIN,
+    Clock,
+    Studio,
+    Viewer,
+    matrix,
+    problem,
+    rows,
+    signing_key,
+    state_with_admin_token,
+)
 
 
 @pytest.fixture
@@ -72,23 +81,6 @@ async def register(client: httpx.AsyncClient, name: str = "Lighthouse") -> Studi
 @pytest.fixture
 async def studio(client: httpx.AsyncClient) -> Studio:
     return await register(client)
-
-
-def problem(answer: httpx.Response) -> str:
-    assert answer.headers["content-type"] == "application/problem+json", answer.text
-    body = answer.json()
-    assert body["status"] == answer.status_code and body["detail"]
-    return str(body["type"]).rpartition(":")[2]
-
-
-def signing_key(joined: dict[str, Any]) -> Ed25519PublicKey:
-    return Ed25519PublicKey.from_public_bytes(base64.b64decode(joined["signing_public_key"]))
-
-
-async def rows(database: Database, tenant: str, query: str) -> list[tuple[Any, ...]]:
-    async with await psycopg.AsyncConnection.connect(database.admin_url) as connection:
-        await connection.execute("SELECT set_config('app.tenant', %s, false)", (tenant,))
-        return await (await connection.execute(query.encode())).fetchall()
 
 
 class TestStudios:
@@ -139,43 +131,6 @@ class TestStudios:
     async def test_a_role_cannot_be_given_scopes_beyond_its_own(self, studio: Studio) -> None:
         answer = await studio.ask("POST", "/v1/keys", {"role": "analyst", "scopes": ["sessions:erase"]})
         assert answer.status_code == 422 and problem(answer) == "scope-not-of-role"
-
-
-def matrix(session: str, study: str, title: str) -> list[tuple[str, str, Any, str]]:
-    """Every studio endpoint: method, path, body, the scope it needs."""
-    return [
-        ("POST", "/v1/keys", {"role": "analyst"}, "keys:write"),
-        ("DELETE", f"/v1/keys/{uuid4()}", None, "keys:write"),
-        ("POST", "/v1/titles", {"name": "t", "duration_ms": 1}, "studies:write"),
-        ("GET", "/v1/titles", None, "studies:read"),
-        ("GET", f"/v1/titles/{title}", None, "studies:read"),
-        (
-            "POST",
-            "/v1/studies",
-            {"name": "s", "title_id": title, "context": "home", "jurisdictions": ["DE"]},
-            "studies:write",
-        ),
-        ("GET", "/v1/studies", None, "studies:read"),
-        ("GET", f"/v1/studies/{study}", None, "studies:read"),
-        ("POST", f"/v1/studies/{study}/dpia", {"version": "2", "approved_by": "dpo"}, "studies:approve"),
-        ("POST", f"/v1/studies/{study}/launch", None, "studies:write"),
-        ("POST", "/v1/viewers", {"pseudonym": "p"}, "sessions:write"),
-        ("GET", "/v1/viewers", None, "results:read"),
-        (
-            "POST",
-            "/v1/sessions",
-            {"study_id": study, "viewer_id": str(uuid4()), "jurisdiction": "DE"},
-            "sessions:write",
-        ),
-        ("GET", "/v1/sessions", None, "results:read"),
-        ("GET", f"/v1/sessions/{session}", None, "results:read"),
-        ("GET", f"/v1/sessions/{session}/timeline", None, "results:read"),
-        ("GET", f"/v1/sessions/{session}/timeline?resolution=frame&format=csv", None, "results:read"),
-        ("GET", f"/v1/sessions/{session}/summary", None, "results:read"),
-        ("GET", f"/v1/sessions/{session}/report", None, "results:read"),
-        ("GET", f"/v1/sessions/{session}/deletion-receipts", None, "sessions:erase"),
-        ("POST", f"/v1/sessions/{session}/erase", None, "sessions:erase"),
-    ]
 
 
 class TestAccess:
