@@ -7,8 +7,9 @@ from typing import Protocol
 
 import numpy as np
 
-from edge_agent.frames import UInt8Array, shrink
+from edge_agent.frames import UInt8Array
 from edge_agent.geometry import Box, Float32Array
+from models.face_crop.shrinking import shrink
 from models.face_detector.decoding import (
     INPUT_PX,
     decode_detections,

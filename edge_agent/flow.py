@@ -7,7 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_agent.frames import UInt8Array
-from edge_agent.geometry import Box, Float32Array, fit_similarity
+from edge_agent.geometry import Box, Float32Array
+from models.face_crop.landmarks import fit_similarity
 
 BoolArray = npt.NDArray[np.bool_]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from edge_agent.consented_track import Choice, Standing
-from edge_agent.quality import Quality
+from models.face_crop.quality import Quality
 from privacy.wire.messages import SkipReason
 
 

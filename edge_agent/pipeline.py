@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from edge_agent.consented_track import Choice, ConsentedTrack
-from edge_agent.cropping import cut_crop
 from edge_agent.encoding import EncodedCrop, encode_crop
 from edge_agent.frames import Frame, UInt8Array, View, make_view
 from edge_agent.gate import GateSettings, refuse_choice, refuse_quality
-from edge_agent.quality import Quality, is_dark, measure
 from edge_agent.schedule import Look, Schedule
 from edge_agent.search import FaceSearch
 from edge_agent.tracking import Track, Tracker
+from models.face_crop.alignment import cut_crop
+from models.face_crop.quality import Quality, is_dark, measure
 from privacy.wire.messages import SkipReason
 
 _FLOW_MAX_STEP_FRAMES = 3
@@ -108,7 +108,7 @@ class FramePipeline:
 
     def _crop(self, frame: Frame, choice: Choice, track: Track, look: Look) -> Outcome:
         try:
-            crop = cut_crop(frame, track.landmarks)
+            crop = cut_crop(frame.pixels, track.landmarks)
         except ValueError:
             return _outcome(frame, choice, look, skip=SkipReason.LOW_QUALITY)
         quality = measure(crop, track.landmarks)

@@ -7,7 +7,8 @@ import numpy as np
 
 from edge_agent.detection import FaceNetwork, detect
 from edge_agent.frames import UInt8Array
-from edge_agent.geometry import LEFT_EYE, MOUTH, RIGHT_EYE, Box, Float32Array, iou
+from edge_agent.geometry import Box, Float32Array, iou
+from models.face_crop.landmarks import LEFT_EYE, MOUTH, RIGHT_EYE
 
 DRAWING_BOX = Box(x_min=33, y_min=47, x_max=96, y_max=110)
 """Where the face network's own convention puts the box, at 128 px."""

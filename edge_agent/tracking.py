@@ -14,7 +14,8 @@ import numpy as np
 from edge_agent.detection import Detection
 from edge_agent.flow import carry
 from edge_agent.frames import UInt8Array
-from edge_agent.geometry import LEFT_EYE, RIGHT_EYE, Box, Float32Array, centre_distance, iou, transform_points
+from edge_agent.geometry import Box, Float32Array, centre_distance, iou, transform_points
+from models.face_crop.landmarks import LEFT_EYE, RIGHT_EYE
 
 MEMORY_FRAMES = 15
 """A track unseen for this many frames is dropped: half a second at 30 fps."""

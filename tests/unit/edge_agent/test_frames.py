@@ -1,10 +1,8 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from edge_agent.errors import FrameError
-from edge_agent.frames import VIEW_SIDE_PX, Frame, as_bgr, make_view, shrink
+from edge_agent.frames import VIEW_SIDE_PX, Frame, as_bgr, make_view
 
 
 @pytest.mark.parametrize("shape", [(48, 64), (48, 64, 1), (48, 64, 3), (48, 64, 4)])
@@ -29,16 +27,6 @@ def test_a_grey_cameras_luma_is_repeated_in_every_channel():
 def test_what_is_no_camera_picture_is_refused(picture):
     with pytest.raises(FrameError):
         as_bgr(picture)
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.integers(1, 2500), st.integers(1, 2500), st.integers(16, 400))
-def test_a_shrunk_picture_never_exceeds_the_wanted_side_and_reports_its_scale(height, width, side):
-    small, scale = shrink(np.zeros((height, width, 3), np.uint8), side)
-    assert max(small.shape[:2]) <= side or scale == 1.0
-    assert max(small.shape[:2]) <= max(side, 1)
-    assert small.shape[1] == pytest.approx(width * scale, abs=1)
-    assert small.flags.c_contiguous
 
 
 def test_a_4k_frame_gets_a_small_view_at_a_whole_factor():

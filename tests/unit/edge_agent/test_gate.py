@@ -4,7 +4,7 @@ import pytest
 
 from edge_agent.consented_track import Choice, Standing
 from edge_agent.gate import GateSettings, refuse_choice, refuse_quality
-from edge_agent.quality import Pose, Quality
+from models.face_crop.quality import Pose, Quality
 from privacy.wire.messages import SkipReason
 
 GOOD = Quality(

@@ -1,9 +1,8 @@
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_agent.geometry import Box, centre_distance, fit_similarity, iou, transform_points
+from edge_agent.geometry import Box, centre_distance, iou
 
 finite = st.floats(-1e3, 1e3)
 boxes = st.tuples(finite, finite, st.floats(0.5, 500), st.floats(0.5, 500)).map(
@@ -40,22 +39,3 @@ def test_a_clipped_box_lies_inside_the_picture(box):
 
 def test_boxes_that_touch_nowhere_have_no_overlap():
     assert iou(Box.of([0, 0, 10, 10]), Box.of([20, 20, 30, 30])) == 0.0
-
-
-@given(st.floats(-3.1, 3.1), st.floats(0.2, 5.0), st.floats(-200, 200), st.floats(-200, 200))
-def test_a_similarity_is_found_again_from_the_points_it_moved(angle, scale, dx, dy):
-    source = np.array([[10, 20], [60, 25], [33, 70]], np.float32)
-    matrix = np.array(
-        [
-            [scale * np.cos(angle), -scale * np.sin(angle), dx],
-            [scale * np.sin(angle), scale * np.cos(angle), dy],
-        ],
-        np.float32,
-    )
-    found = fit_similarity(source, transform_points(matrix, source))
-    assert np.allclose(found, matrix, atol=2e-2, rtol=1e-3)
-
-
-def test_points_that_coincide_define_no_similarity():
-    with pytest.raises(ValueError, match="coincide"):
-        fit_similarity(np.ones((3, 2), np.float32), np.zeros((3, 2), np.float32))

@@ -12,9 +12,9 @@ from edge_agent.loops.send import SendContext, SendLoop
 from edge_agent.loops.vision import Seen
 from edge_agent.pipeline import Outcome
 from edge_agent.playback import MediaClock
-from edge_agent.quality import measure
 from edge_agent.schedule import Look
 from edge_agent.self_test import DRAWING_EYES_AND_MOUTH, draw_face
+from models.face_crop.quality import measure
 from privacy.envelope import DatagramKind, decode_envelope, unwrap_datagram
 from privacy.keys import MemoryKeyring, generate_pool_key
 from privacy.opening import open_setup

@@ -8,8 +8,8 @@ from math import atan2, degrees
 import cv2
 import numpy as np
 
-from edge_agent.frames import UInt8Array
-from edge_agent.geometry import LEFT_EAR, LEFT_EYE, MOUTH, NOSE, RIGHT_EAR, RIGHT_EYE, Float32Array
+from models.face_crop.landmarks import LEFT_EAR, LEFT_EYE, MOUTH, NOSE, RIGHT_EAR, RIGHT_EYE, Float32Array
+from models.face_crop.shrinking import UInt8Array
 
 DARK_FRAME_LUMA = 8.0
 """A view whose mean luma is below this shows nothing: a covered lens or no light."""

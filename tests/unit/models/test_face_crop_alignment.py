@@ -4,9 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_agent.cropping import EYE_LEFT_X, EYE_Y, MOUTH_Y, crop_matrix, cut_crop
-from edge_agent.frames import Frame
-from edge_agent.geometry import transform_points
+from models.face_crop.alignment import EYE_LEFT_X, EYE_Y, MOUTH_Y, crop_matrix, cut_crop
 
 MARKS = np.array([[-20, -13], [20, -13], [0, 3], [0, 22], [-42, -5], [42, -5]], np.float32)
 
@@ -16,7 +14,8 @@ MARKS = np.array([[-20, -13], [20, -13], [0, 3], [0, 22], [-42, -5], [42, -5]], 
 def test_eyes_and_mouth_land_near_the_template_whatever_the_pose(angle, scale):
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     marks = np.asarray(MARKS @ turn.T * scale + (400, 300), np.float32)
-    placed = transform_points(crop_matrix(marks), marks) + 0.5
+    matrix = crop_matrix(marks)
+    placed = marks @ matrix[:, :2].T + matrix[:, 2] + 0.5
     wanted = np.array([[EYE_LEFT_X, EYE_Y], [1 - EYE_LEFT_X, EYE_Y], [0.5, MOUTH_Y]]) * 96
     assert np.abs(placed[[0, 1, 3]] - wanted).max() < 4.0
 
@@ -28,28 +27,28 @@ def test_the_same_face_gives_the_same_crop_at_any_size(scale):
     cv2.circle(canvas, (120, 87), 9, (30, 90, 200), -1)
     cv2.circle(canvas, (100, 122), 12, (30, 200, 30), -1)
     marks = MARKS + np.float32(100)
-    small = cut_crop(Frame(pixels=canvas, index=0, monotonic_us=0), marks)
+    small = cut_crop(canvas, marks)
     method = cv2.INTER_CUBIC if scale > 1 else cv2.INTER_AREA
     resized = cv2.resize(canvas, None, fx=scale, fy=scale, interpolation=method)
     moved = (marks + 0.5) * np.float32(scale) - np.float32(0.5)
-    large = cut_crop(Frame(pixels=resized, index=0, monotonic_us=0), moved)
+    large = cut_crop(resized, moved)
     assert small.shape == large.shape == (96, 96, 3)
     assert np.abs(small.astype(int) - large.astype(int)).mean() < 6.0
 
 
 def test_a_face_half_outside_the_frame_is_cut_with_black():
-    frame = Frame(pixels=np.full((100, 100, 3), 200, np.uint8), index=0, monotonic_us=0)
+    frame = np.full((100, 100, 3), 200, np.uint8)
     crop = cut_crop(frame, MARKS + np.array([0, 50], np.float32))
     assert (crop[:, :20] == 0).all()
     assert (crop[:, -20:] > 150).any()
 
 
 def test_a_large_face_wholly_outside_the_frame_gives_a_black_crop():
-    frame = Frame(pixels=np.full((100, 100, 3), 200, np.uint8), index=0, monotonic_us=0)
+    frame = np.full((100, 100, 3), 200, np.uint8)
     assert cut_crop(frame, MARKS * 8 + np.float32(5000)).max() == 0
 
 
 def test_landmarks_that_coincide_are_refused():
-    frame = Frame(pixels=np.zeros((100, 100, 3), np.uint8), index=0, monotonic_us=0)
+    frame = np.zeros((100, 100, 3), np.uint8)
     with pytest.raises(ValueError, match="coincide"):
         cut_crop(frame, np.ones((6, 2), np.float32))

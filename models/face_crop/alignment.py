@@ -5,8 +5,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from edge_agent.frames import Frame, UInt8Array, shrink
-from edge_agent.geometry import LEFT_EYE, MOUTH, RIGHT_EYE, Float32Array, fit_similarity
+from models.face_crop.landmarks import LEFT_EYE, MOUTH, RIGHT_EYE, Float32Array, fit_similarity
+from models.face_crop.shrinking import UInt8Array, shrink
 
 CROP_SIDE_PX = 96
 """Side of the crop; small enough that JPEG at quality 75 fits one datagram."""
@@ -25,11 +25,11 @@ def crop_matrix(landmarks: Float32Array, *, side_px: int = CROP_SIDE_PX) -> Floa
     eyes alone, its crop would zoom in.
 
     Args:
-        landmarks: float32 of shape (6, 2), in frame pixels.
+        landmarks: float32 of shape (6, 2), in picture pixels.
         side_px: side of the crop.
 
     Returns:
-        float32 of shape (2, 3), from frame to crop pixels.
+        float32 of shape (2, 3), from picture to crop pixels.
 
     Raises:
         ValueError: eyes and mouth coincide.
@@ -37,30 +37,30 @@ def crop_matrix(landmarks: Float32Array, *, side_px: int = CROP_SIDE_PX) -> Floa
     return fit_similarity(landmarks[_POINTS], _TEMPLATE * np.float32(side_px) - np.float32(0.5))
 
 
-def cut_crop(frame: Frame, landmarks: Float32Array, *, side_px: int = CROP_SIDE_PX) -> UInt8Array:
-    """Cut the face out of a frame.
+def cut_crop(picture: UInt8Array, landmarks: Float32Array, *, side_px: int = CROP_SIDE_PX) -> UInt8Array:
+    """Cut a face out of a picture.
 
     Args:
-        frame: the full picture.
-        landmarks: float32 of shape (6, 2), in frame pixels.
+        picture: uint8 of shape (h, w, 3), B, G, R.
+        landmarks: float32 of shape (6, 2), in its pixels.
         side_px: side of the crop.
 
     Returns:
-        uint8 of shape (side_px, side_px, 3), B, G, R; black outside the frame.
+        uint8 of shape (side_px, side_px, 3), B, G, R; black outside the picture.
 
     Raises:
         ValueError: eyes and mouth coincide.
     """
     matrix = crop_matrix(landmarks, side_px=side_px)
     scale = float(np.hypot(matrix[0, 0], matrix[1, 0]))
-    pixels = frame.pixels
+    pixels = picture
     if scale < 0.5:
-        pixels, matrix = _averaged_region(frame, matrix, scale=scale, side_px=side_px)
+        pixels, matrix = _averaged_region(picture, matrix, scale=scale, side_px=side_px)
     return np.asarray(cv2.warpAffine(pixels, matrix, (side_px, side_px), flags=cv2.INTER_LINEAR), np.uint8)
 
 
 def _averaged_region(
-    frame: Frame, matrix: Float32Array, *, scale: float, side_px: int
+    picture: UInt8Array, matrix: Float32Array, *, scale: float, side_px: int
 ) -> tuple[UInt8Array, Float32Array]:
     """Shrink the region around a large face first: bilinear sampling would skip most of its pixels."""
     inverse = cv2.invertAffineTransform(matrix)
@@ -68,12 +68,10 @@ def _averaged_region(
     region = corners @ inverse[:, :2].T + inverse[:, 2]
     x_min, y_min = (int(max(0, v)) for v in np.floor(region.min(axis=0)) - 1)
     x_max, y_max = (int(v) for v in np.ceil(region.max(axis=0)) + 1)
-    x_max, y_max = min(frame.width, x_max), min(frame.height, y_max)
+    x_max, y_max = min(picture.shape[1], x_max), min(picture.shape[0], y_max)
     if x_max - x_min < 2 or y_max - y_min < 2:
-        return frame.pixels, matrix
-    part, by = shrink(
-        frame.pixels[y_min:y_max, x_min:x_max], _longer_side(x_max - x_min, y_max - y_min, scale)
-    )
+        return picture, matrix
+    part, by = shrink(picture[y_min:y_max, x_min:x_max], _longer_side(x_max - x_min, y_max - y_min, scale))
     # Pixel centres: full = (small + 0.5) / by - 0.5 + origin.
     back, middle = 1.0 / by, 0.5 / by - 0.5
     to_full = np.array([[back, 0, middle + x_min], [0, back, middle + y_min], [0, 0, 1]], np.float32)

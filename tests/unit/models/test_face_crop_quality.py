@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from edge_agent.quality import estimate_pose, is_dark, measure
+from models.face_crop.quality import estimate_pose, is_dark, measure
 
 FRONTAL = np.array([[30, 40], [70, 40], [50, 57], [50, 72], [12, 46], [88, 46]], np.float32)
 
