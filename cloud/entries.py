@@ -51,7 +51,8 @@ class ScoreRecord:
         probabilities: six u8 in `EXPRESSIONS` order that sum to 255; an opted-out one is 0.
         confidence: u8, calibrated probability of the leading expression x 255.
         attention: u8 x 255, 0 where the agent sent none.
-        flags: bit 0 late, bit 1 grey, bit 2 low confidence (uncertain).
+        flags: bit 0 late, bit 1 grey, bit 2 uncertain (low confidence or out of scope), bit 3 out of scope
+            (the face shows none of the six, as far as the network can tell; sets bit 2 too).
         captured_utc_us: capture time on the server's UTC clock.
         classified_utc_us: when the result was ready.
     """
@@ -73,6 +74,7 @@ class ScoreRecord:
 FLAG_LATE = 1
 FLAG_GREY = 2
 FLAG_UNCERTAIN = 4
+FLAG_OUT_OF_SCOPE = 8
 
 
 class SessionEvent(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -12,8 +12,6 @@ from models.errors import ManifestError, TensorShapeError
 from models.expression.loading import ExpressionArtifact
 from models.manifest import Manifest, Variant
 
-N_LOGITS = 6
-
 
 class LiteRtClassifier:
     """One interpreter per batch size, each allocated on first use.

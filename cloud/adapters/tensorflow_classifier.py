@@ -18,7 +18,7 @@ class TensorFlowClassifier:
     """A Keras model traced once per batch size.
 
     Args:
-        model: a loaded Keras model, float32 (n, side, side, 1) -> float32 (n, 6) logits.
+        model: a loaded Keras model, float32 (n, side, side, 1) -> float32 (n, 6 or 7) logits.
         side_px: side of the network input.
         name: for metrics and logs.
     """

@@ -18,10 +18,18 @@ from cloud.classify.decoding import decode_crop
 from cloud.classify.epochs import EpochBook, EpochKey, OpenEpoch
 from cloud.classify.planning import plan_batches
 from cloud.classify.refusals import Refusal
-from cloud.entries import FLAG_GREY, FLAG_LATE, FLAG_UNCERTAIN, ScoreRecord, SealedCrop
+from cloud.entries import (
+    FLAG_GREY,
+    FLAG_LATE,
+    FLAG_OUT_OF_SCOPE,
+    FLAG_UNCERTAIN,
+    ScoreRecord,
+    SealedCrop,
+)
 from cloud.ports.classifier import Classifier
 from models.expression.inference import FULL_SCALE, score_logits, store_probabilities
 from models.expression.preprocessing import prepare_batch
+from models.expression.scope import ScopeRule, out_of_scope
 from privacy.content import Scores, check_content, decode_scores_content
 from privacy.envelope import Codec, Header, decode_envelope
 from privacy.errors import EnvelopeError, OpeningError, PayloadError, WireError
@@ -48,11 +56,13 @@ class ScoringRules:
         temperature: calibration temperature, above 0.
         input_side_px: side of the network input.
         confident_above: below this confidence a score is flagged uncertain.
+        scope: when a face shows none of the six; None where the network cannot tell.
     """
 
     temperature: float
     input_side_px: int
     confident_above: float
+    scope: ScopeRule | None = None
 
 
 @dataclass(slots=True, kw_only=True, repr=False)
@@ -124,7 +134,7 @@ def classify_faces(faces: Sequence[Face], classifier: Classifier, rules: Scoring
     """Run the network over the faces that have pixels, then overwrite every pixel.
 
     Returns:
-        float32 of shape (faces with pixels, 6): logits, in the order of `faces`.
+        float32 of shape (faces with pixels, 6 or 7): logits, in the order of `faces`.
     """
     pixels = [face.pixels for face in faces if face.pixels is not None]
     if not pixels:
@@ -166,9 +176,11 @@ def score_faces(
     if seen:
         opted_out = np.stack([faces[index].epoch.opted_out for index in seen])
         scores = score_logits(logits, temperature=rules.temperature, opted_out=opted_out)
+        outside = out_of_scope(logits, rules.scope, opted_out=opted_out)
         for row, index in enumerate(seen):
             stored, confidence = scores.stored[row].tobytes(), float(scores.confidence[row])
-            records[index] = _record(faces[index], stored, confidence, rules, classified_utc_us)
+            marks = FLAG_OUT_OF_SCOPE | FLAG_UNCERTAIN if outside[row] else 0
+            records[index] = _record(faces[index], stored, confidence, rules, classified_utc_us, marks)
     return [record for record in records if record is not None]
 
 
@@ -235,10 +247,10 @@ def _run_padded(prepared: Float32Array, classifier: Classifier) -> Float32Array:
 
 
 def _record(
-    face: Face, stored: bytes, confidence: float, rules: ScoringRules, classified_utc_us: int
+    face: Face, stored: bytes, confidence: float, rules: ScoringRules, classified_utc_us: int, marks: int = 0
 ) -> ScoreRecord:
     header = face.header
-    flags = FLAG_LATE if face.late else 0
+    flags = marks | (FLAG_LATE if face.late else 0)
     flags |= FLAG_GREY if header.codec in GREY_CODECS else 0
     flags |= FLAG_UNCERTAIN if confidence < rules.confident_above else 0
     return ScoreRecord(

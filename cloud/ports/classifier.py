@@ -34,7 +34,8 @@ class Classifier(Protocol):
                 n is one of `BATCH_SIZES`.
 
         Returns:
-            float32 of shape (n, 6): logits in `EXPRESSIONS` order.
+            float32 of shape (n, 6): logits in `EXPRESSIONS` order; or (n, 7) with "other" last, where the
+            artifact's network has it (`ExpressionArtifact.n_logits`).
 
         Raises:
             TensorShapeError: another shape or dtype.

@@ -64,6 +64,7 @@ async def run(settings: Settings, *, stop: asyncio.Event) -> None:
             temperature=artifact.temperature,
             input_side_px=artifact.input_side_px,
             confident_above=artifact.confident_above,
+            scope=artifact.scope,
         ),
         keyring=DirectoryKeyring(settings.state_dir),
         platform_key=load_signing_public_key(settings.state_dir),

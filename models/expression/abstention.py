@@ -1,4 +1,4 @@
-"""Know when to say nothing: the confidence above which answers were right often enough."""
+"""Know when to say nothing: the thresholds above which an answer is given, chosen on validation pictures."""
 
 from __future__ import annotations
 
@@ -32,9 +32,35 @@ def choose_threshold(
     return float(confidence[order][good[-1]]) if good.size else 1.0
 
 
+def choose_scope_threshold(in_scope: Float64Array, *, kept_share: float = 0.95) -> float:
+    """Return the threshold at which a given share of pictures that do show one of the six stays in scope.
+
+    Args:
+        in_scope: float64 (n,), in-scope probabilities of such validation pictures.
+        kept_share: share of them to keep at least, in (0, 1].
+
+    Returns:
+        A threshold to use with `>=`.
+    """
+    return float(np.quantile(in_scope, 1.0 - kept_share, method="lower"))
+
+
 def coverage_and_accuracy(
     confidence: Float64Array, correct: BoolArray, *, threshold: float
 ) -> tuple[float, float]:
     """Return the share of pictures kept at a threshold, and the accuracy among them (NaN if none)."""
     kept = confidence >= threshold
     return float(kept.mean()), float(correct[kept].mean()) if kept.any() else float("nan")
+
+
+def area_under_roc(kept: Float64Array, refused: Float64Array) -> float:
+    """Return the probability that a picture to keep scores above one to refuse, ties counting half.
+
+    Args:
+        kept: float64 (n,), scores of pictures that should be kept; n at least 1.
+        refused: float64 (m,), scores of pictures that should not be; m at least 1.
+    """
+    ordered = np.sort(refused)
+    below = np.searchsorted(ordered, kept, side="left")
+    not_above = np.searchsorted(ordered, kept, side="right")
+    return float((below + not_above).mean() / (2 * len(refused)))

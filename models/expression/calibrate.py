@@ -6,11 +6,16 @@ References:
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 
+from models.expression.scope import in_scope_probability
+
 Float64Array = npt.NDArray[np.float64]
 Int64Array = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
 
 TEMPERATURE_RANGE = (0.2, 5.0)
 
@@ -30,7 +35,7 @@ def negative_log_likelihood(logits: npt.ArrayLike, labels: Int64Array, *, temper
 
 
 def fit_temperature(logits: npt.ArrayLike, labels: Int64Array, *, steps: int = 60) -> float:
-    """Find the temperature with the least negative log-likelihood by golden-section search in log space.
+    """Find the temperature with the least negative log-likelihood.
 
     Args:
         logits: (n, 6) of validation pictures; never of a test split.
@@ -40,23 +45,47 @@ def fit_temperature(logits: npt.ArrayLike, labels: Int64Array, *, steps: int = 6
     Returns:
         A temperature in `TEMPERATURE_RANGE`.
     """
+    return _search_temperature(
+        lambda temperature: negative_log_likelihood(logits, labels, temperature=temperature), steps
+    )
+
+
+def fit_scope_temperature(logits: npt.ArrayLike, is_other: BoolArray, *, steps: int = 60) -> float:
+    """Find the temperature under which the probability of "other" means what it says.
+
+    Args:
+        logits: (n, 7) of validation pictures, "other" last; the mix of pictures is the prevalence that the
+            probability will be calibrated for.
+        is_other: bool (n,), True where a picture shows none of the six.
+        steps: narrowing steps.
+
+    Returns:
+        The temperature in `TEMPERATURE_RANGE` with the least binary negative log-likelihood.
+    """
+
+    def loss(temperature: float) -> float:
+        in_scope = in_scope_probability(logits, temperature=temperature)
+        right = np.where(is_other, 1.0 - in_scope, in_scope)
+        return float(-np.log(np.maximum(right, 1e-12)).mean())
+
+    return _search_temperature(loss, steps)
+
+
+def _search_temperature(loss: Callable[[float], float], steps: int) -> float:
+    """Narrow `TEMPERATURE_RANGE` down by golden-section search in log space."""
     golden = (5**0.5 - 1) / 2
     low, high = np.log(TEMPERATURE_RANGE[0]), np.log(TEMPERATURE_RANGE[1])
-
-    def loss(log_temperature: float) -> float:
-        return negative_log_likelihood(logits, labels, temperature=float(np.exp(log_temperature)))
-
     left, right = high - golden * (high - low), low + golden * (high - low)
-    left_loss, right_loss = loss(left), loss(right)
+    left_loss, right_loss = loss(float(np.exp(left))), loss(float(np.exp(right)))
     for _ in range(steps):
         if left_loss < right_loss:
             high, right, right_loss = right, left, left_loss
             left = high - golden * (high - low)
-            left_loss = loss(left)
+            left_loss = loss(float(np.exp(left)))
         else:
             low, left, left_loss = left, right, right_loss
             right = low + golden * (high - low)
-            right_loss = loss(right)
+            right_loss = loss(float(np.exp(right)))
     return float(np.exp((low + high) / 2))
 
 

@@ -7,15 +7,16 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from models.errors import ModelsError
 from models.expression.loading import load_expression
+from models.expression.taxonomy import N_LABELS
 
 if TYPE_CHECKING:
-    from models.expression.datasets import PackedFaces
+    from models.expression.datasets import PackedFaces, UInt8Array
     from models.expression.training_config import TrainingConfig
     from models.manifest import Manifest
 
@@ -91,6 +92,7 @@ def calibrate(arguments: argparse.Namespace) -> int:
         validation,
         int8=litert_predictor(artifact.manifest.read("int8"), side_px=side),
         float32=litert_predictor(artifact.manifest.read("float32"), side_px=side),
+        outside=_outside(arguments.data, _config(arguments.config)) if artifact.scope else (),
     )
     write_manifest(
         replace(
@@ -130,7 +132,13 @@ def export(arguments: argparse.Namespace) -> int:
     )
     with contextlib.redirect_stdout(sys.stderr):
         manifest = export_artifact(
-            model, training=training, validation=validation, out=arguments.out, request=request, config=config
+            model,
+            training=training,
+            validation=validation,
+            out=arguments.out,
+            request=request,
+            config=config,
+            outside=_outside(arguments.data, config) if model.output_shape[-1] > N_LABELS else (),
         )
     write_notice(arguments.out)
     print(
@@ -192,13 +200,16 @@ def predict(arguments: argparse.Namespace) -> int:
     from models.expression.datasets import decode_picture
     from models.expression.engines import litert_predictor
     from models.expression.inference import opt_out_mask, score_logits
+    from models.expression.scope import out_of_scope
     from models.expression.taxonomy import LABELS
 
     artifact = load_expression(arguments.artifact)
     predictor = litert_predictor(artifact.manifest.read(arguments.variant), side_px=artifact.input_side_px)
     crops = [decode_picture(_read(path), path.name) for path in arguments.images]
     mask = opt_out_mask(arguments.opt_out)
-    scores = score_logits(predictor(crops), temperature=artifact.temperature, opted_out=mask)
+    logits = predictor(crops)
+    scores = score_logits(logits, temperature=artifact.temperature, opted_out=mask)
+    outside = out_of_scope(logits, artifact.scope, opted_out=mask)
     for index, path in enumerate(arguments.images):
         shares = {
             label: round(float(scores.probabilities[index, i]), 4)
@@ -210,7 +221,8 @@ def predict(arguments: argparse.Namespace) -> int:
             "image": str(path),
             "expression": best,
             "confidence": round(float(scores.confidence[index]), 4),
-            "confident": bool(scores.confidence[index] >= artifact.confident_above),
+            "confident": bool(scores.confidence[index] >= artifact.confident_above and not outside[index]),
+            "out_of_scope": bool(outside[index]) if artifact.scope else None,
             "sentiment": round(float(scores.sentiment[index]), 4),
             "probabilities": shares,
         }
@@ -257,6 +269,17 @@ def _load(data: Path, config: TrainingConfig) -> tuple[PackedFaces, PackedFaces]
         side_px=config.training.stored_side_px,
         validation_share=config.training.validation_share,
         progress=_progress("reading"),
+    )
+
+
+def _outside(data: Path, config: TrainingConfig) -> Sequence[UInt8Array]:
+    from models.expression.corpus import load_outside
+
+    return load_outside(
+        data,
+        side_px=config.training.stored_side_px,
+        validation_share=config.training.validation_share,
+        progress=_progress("reading others"),
     )
 
 

@@ -7,6 +7,9 @@ from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+
 from models.errors import DatasetError
 from models.expression.datasets import (
     PackedFaces,
@@ -18,6 +21,7 @@ from models.expression.datasets import (
     read_labelled_folder,
     read_rafdb,
 )
+from models.expression.preprocessing import resize_grey, to_grey
 from models.expression.splits import Part, guard_training, select_part
 from models.expression.taxonomy import OUT_OF_SCOPE, one_hot
 
@@ -25,6 +29,7 @@ FERPLUS_ARCHIVE = "fer2013plus.zip"
 RAFDB_ARCHIVE = "rafdb.zip"
 MUXSPACE_ARCHIVE = "muxspace112.zip"
 
+UInt8Array = npt.NDArray[np.uint8]
 Progress = Callable[[Iterable[Picture]], Iterable[Picture]]
 
 
@@ -91,3 +96,30 @@ def load_training(
     scored = (replace(p, target=one_hot(p.label)) for p in parts[Part.VALIDATION] if p.label != OUT_OF_SCOPE)
     validation = pack_pictures(guard_training(scored, forbidden=forbidden), side_px=side_px)
     return training, validation
+
+
+def load_outside(
+    data: Path, *, side_px: int, validation_share: float, progress: Progress = iter
+) -> list[UInt8Array]:
+    """Read the validation pictures that show none of the six, each once, as grey squares.
+
+    These are pictures whose target says nothing about the six: fear, contempt, unknown, not a face. A picture
+    whose voters merely disagreed about the six is not among them.
+
+    Args:
+        data: folder with the archives or with labelled pictures.
+        side_px: side of the pictures returned, in pixels.
+        validation_share: as for `load_training`.
+        progress: wraps the iteration, for a progress bar.
+
+    Returns:
+        uint8 (side_px, side_px) pictures; none where the folder has no such picture.
+
+    Raises:
+        DatasetError: nothing to read, or a test picture among them.
+    """
+    found = (p for p in progress(read_learnable(data)) if not p.target.any())
+    chosen = select_part(found, Part.VALIDATION, validation_share=validation_share)
+    guarded = guard_training(chosen, forbidden=known_test_digests(data))
+    by_digest = {p.digest: resize_grey(to_grey(p.pixels), side_px) for p in guarded}
+    return list(by_digest.values())

@@ -21,7 +21,7 @@ from models.expression.taxonomy import LABELS
 UInt8Array = npt.NDArray[np.uint8]
 Float32Array = npt.NDArray[np.float32]
 Predictor = Callable[[Sequence[UInt8Array]], Float32Array]
-"""Turns decoded crops of any size into logits of shape (n, 6) in the order of `taxonomy.LABELS`."""
+"""Turns decoded crops of any size into logits (n, 6) in the order of `taxonomy.LABELS`, or (n, 7) with "other" last."""
 
 BATCH = 64
 
@@ -40,7 +40,7 @@ class LiteRtNetwork:
         self._batch = 0
 
     def __call__(self, batch: Float32Array) -> Float32Array:
-        """Return logits (n, 6) for float32 network input (n, side, side, 1)."""
+        """Return logits (n, 6 or 7) for float32 network input (n, side, side, 1)."""
         if len(batch) != self._batch:
             self._interpreter.resize_tensor_input(self._input["index"], batch.shape)
             self._interpreter.allocate_tensors()

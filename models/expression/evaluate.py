@@ -25,7 +25,7 @@ from models.expression.scoring import (
     recalls,
     wilson_interval,
 )
-from models.expression.taxonomy import LABELS, OUT_OF_SCOPE
+from models.expression.taxonomy import LABELS, N_LABELS, OUT_OF_SCOPE
 
 UInt8Array = npt.NDArray[np.uint8]
 Int64Array = npt.NDArray[np.int64]
@@ -80,12 +80,12 @@ def measure(
     """Return the figures of one model on one test set.
 
     Args:
-        logits: (n, 6).
+        logits: (n, 6), or (n, 7) of which the first six count.
         labels: int64 (n,) in [0, 6).
         temperature: calibration temperature.
         threshold: confidence from which an answer counts as given; None leaves coverage out.
     """
-    probabilities = softmax(logits, temperature=temperature)
+    probabilities = softmax(np.asarray(logits)[:, :N_LABELS], temperature=temperature)
     predicted = probabilities.argmax(axis=1)
     confusion = confusion_matrix(labels, predicted)
     figures: dict[str, Any] = {
@@ -138,7 +138,7 @@ def evaluate(
     body: dict[str, Any] = {"sets": {}}
     for test_set in sets:
         crops, labels = list(test_set.crops), test_set.labels
-        quantised, full = int8(crops), float32(crops)
+        quantised, full = int8(crops)[:, :N_LABELS], float32(crops)[:, :N_LABELS]
         difference = paired_difference_interval(
             full.argmax(axis=1) == labels, quantised.argmax(axis=1) == labels
         )

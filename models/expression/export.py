@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -11,18 +11,29 @@ from typing import Any
 
 import keras
 import numpy as np
+import numpy.typing as npt
 
-from models.expression.abstention import choose_threshold
+from models.errors import DatasetError
+from models.expression.abstention import area_under_roc, choose_scope_threshold, choose_threshold
 from models.expression.architectures import NetworkSettings, build_network, count_macs
-from models.expression.calibrate import expected_calibration_error, fit_temperature, softmax
+from models.expression.calibrate import (
+    expected_calibration_error,
+    fit_scope_temperature,
+    fit_temperature,
+    softmax,
+)
 from models.expression.datasets import PackedFaces
 from models.expression.engines import Predictor, litert_predictor
 from models.expression.preprocessing import INPUT_LIMIT, INPUT_SIDE_PX
 from models.expression.quantise import representative_inputs, save_bytes, to_float_tflite, to_int8_tflite
+from models.expression.scope import in_scope_probability
 from models.expression.scoring import accuracy
 from models.expression.taxonomy import LABELS, N_LABELS
 from models.expression.training_config import TrainingConfig
 from models.manifest import Manifest, TensorSpec, describe_file, write_manifest
+
+UInt8Array = npt.NDArray[np.uint8]
+Float32Array = npt.NDArray[np.float32]
 
 LICENCE = (
     "Code Apache-2.0; the weights were trained on FER2013 (no licence found), FER+ votes (MIT) and RAF-DB "
@@ -39,6 +50,10 @@ _INPUT_MEANING = (
 _OUTPUT_MEANING = (
     "Uncalibrated logits in the order of labels; divide by parameters.temperature before softmax "
     "(models.expression.inference.score_logits does both, after opt-outs)."
+)
+_OTHER_MEANING = (
+    " A seventh column is 'other' (fear, contempt, unknown, not a face): models.expression.scope reads it, with "
+    "parameters.scope_temperature, and a face is out of scope below parameters.in_scope_above."
 )
 
 
@@ -69,6 +84,7 @@ def export_artifact(
     out: Path,
     request: ExportRequest,
     config: TrainingConfig,
+    outside: Sequence[UInt8Array] = (),
 ) -> Manifest:
     """Quantise, calibrate on validation and write every file of the artifact.
 
@@ -79,6 +95,7 @@ def export_artifact(
         out: artifact folder; files of the same name are replaced.
         request: version, command, time and sources for the manifest.
         config: configuration the network was trained with.
+        outside: validation pictures of none of the six, for a network with the seventh logit.
     """
     out.mkdir(parents=True, exist_ok=True)
     side = int(model.input_shape[1])
@@ -93,7 +110,9 @@ def export_artifact(
         validation,
         int8=litert_predictor(int8_path.read_bytes(), side_px=side),
         float32=litert_predictor(float_path.read_bytes(), side_px=side),
+        outside=outside,
     )
+    n_logits = int(model.output_shape[-1])
     manifest = Manifest(
         directory=out,
         name="expression",
@@ -104,7 +123,14 @@ def export_artifact(
         licence=LICENCE,
         sources=request.sources,
         input=TensorSpec(name="crop", shape=(1, side, side, 1), dtype="float32", meaning=_INPUT_MEANING),
-        outputs=(TensorSpec(name="logits", shape=(1, N_LABELS), dtype="float32", meaning=_OUTPUT_MEANING),),
+        outputs=(
+            TensorSpec(
+                name="logits",
+                shape=(1, n_logits),
+                dtype="float32",
+                meaning=_OUTPUT_MEANING + (_OTHER_MEANING if n_logits > N_LABELS else ""),
+            ),
+        ),
         labels=LABELS,
         variants=(
             describe_file(int8_path, variant_id="int8", runtime="litert", precision="int8"),
@@ -120,15 +146,30 @@ def export_artifact(
 
 
 def calibrate_on_validation(
-    validation: PackedFaces, *, int8: Predictor, float32: Predictor
+    validation: PackedFaces,
+    *,
+    int8: Predictor,
+    float32: Predictor,
+    outside: Sequence[UInt8Array] = (),
 ) -> tuple[dict[str, float], dict[str, float]]:
     """Fit temperature and confidence threshold on the int8 variant, each source counting equally.
 
+    Args:
+        validation: pictures of the six.
+        int8: the default variant.
+        float32: the float variant, for comparison.
+        outside: validation pictures of none of the six; needed where the network has the seventh logit.
+
     Returns:
-        Parameters for serving (temperature, confident_above), and validation figures.
+        Parameters for serving (temperature, confident_above; with seven logits scope_temperature and
+        in_scope_above too), and validation figures.
+
+    Raises:
+        DatasetError: seven logits, but no picture of none of the six.
     """
     pictures = list(validation.grey)
-    logits = int8(pictures)
+    given = int8(pictures)
+    logits = given[:, :N_LABELS]
     chosen = _balanced_sources(validation)
     temperature = fit_temperature(logits[chosen], validation.labels[chosen])
     probabilities = softmax(logits, temperature=temperature)
@@ -137,7 +178,8 @@ def calibrate_on_validation(
     threshold = choose_threshold(
         probabilities[chosen].max(axis=1), correct[chosen], wanted_accuracy=CONFIDENT_ACCURACY
     )
-    float_predicted = float32(pictures).argmax(axis=1)
+    float_predicted = float32(pictures)[:, :N_LABELS].argmax(axis=1)
+    parameters = {"temperature": temperature, "confident_above": threshold}
     metrics = {
         "n": float(len(validation)),
         "accuracy_int8": accuracy(validation.labels, predicted),
@@ -145,7 +187,37 @@ def calibrate_on_validation(
         "ece_before": expected_calibration_error(softmax(logits[chosen]), validation.labels[chosen]),
         "ece_after": expected_calibration_error(probabilities[chosen], validation.labels[chosen]),
     }
-    return {"temperature": temperature, "confident_above": threshold}, metrics
+    if given.shape[1] > N_LABELS:
+        if not outside:
+            raise DatasetError("a network with 'other' needs validation pictures of none of the six")
+        scope_parameters, scope_metrics = calibrate_scope(given, int8(list(outside)))
+        parameters |= scope_parameters
+        metrics |= scope_metrics
+    return parameters, metrics
+
+
+def calibrate_scope(inside: Float32Array, outside: Float32Array) -> tuple[dict[str, float], dict[str, float]]:
+    """Fit the scope rule on validation logits.
+
+    Args:
+        inside: float32 (n, 7) of pictures that show one of the six.
+        outside: float32 (m, 7) of pictures that show none.
+
+    Returns:
+        scope_temperature and in_scope_above, and validation figures: the share of inside pictures kept, the
+        share of outside pictures found, and the area under the ROC curve.
+    """
+    logits = np.concatenate([inside, outside])
+    is_other = np.arange(len(logits)) >= len(inside)
+    temperature = fit_scope_temperature(logits, is_other)
+    in_scope = in_scope_probability(logits, temperature=temperature)
+    threshold = choose_scope_threshold(in_scope[~is_other])
+    return {"scope_temperature": temperature, "in_scope_above": threshold}, {
+        "n_outside": float(len(outside)),
+        "inside_kept": float((in_scope[~is_other] >= threshold).mean()),
+        "outside_found": float((in_scope[is_other] < threshold).mean()),
+        "scope_auroc": area_under_roc(in_scope[~is_other], in_scope[is_other]),
+    }
 
 
 def with_metrics(manifest: Manifest, name: str, figures: Mapping[str, Any]) -> Manifest:

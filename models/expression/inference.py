@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.errors import TensorShapeError
-from models.expression.taxonomy import LABELS, N_LABELS, VALENCE
+from models.expression.taxonomy import LABELS, LOGIT_WIDTHS, N_LABELS, VALENCE
 
 UInt8Array = npt.NDArray[np.uint8]
 Float64Array = npt.NDArray[np.float64]
@@ -69,7 +69,7 @@ def masked_probabilities(
     """Turn logits into calibrated probabilities over the labels that may be scored.
 
     Args:
-        logits: (n, 6), in the order of `taxonomy.LABELS`.
+        logits: (n, 6), in the order of `taxonomy.LABELS`, or (n, 7) with "other" last, which is not looked at.
         temperature: calibration temperature, above 0.
         opted_out: bool (6,) for all faces or (n, 6) for each; None opts out of nothing.
 
@@ -79,23 +79,36 @@ def masked_probabilities(
     Raises:
         TensorShapeError: logits or mask have another shape, or a logit that counts is not finite.
     """
-    table = np.array(logits, np.float64)
-    if table.ndim != 2 or table.shape[1] != N_LABELS:
-        raise TensorShapeError(f"logits must have shape (n, {N_LABELS}), got {table.shape}")
-    allowed = np.ones(table.shape, np.bool_)
+    table = np.asarray(logits, np.float64)
+    if table.ndim != 2 or table.shape[1] not in LOGIT_WIDTHS:
+        raise TensorShapeError(f"logits must have shape (n, 6) or (n, 7), got {table.shape}")
+    return softmax_rows(without_opted_out(table[:, :N_LABELS], opted_out) / temperature)
+
+
+def without_opted_out(six: Float64Array, opted_out: BoolArray | None) -> Float64Array:
+    """Put minus infinity in place of opted-out logits (rule 1), so that nothing can depend on them.
+
+    Args:
+        six: float64 (n, 6).
+        opted_out: bool (6,) for all faces or (n, 6) for each; None opts out of nothing.
+
+    Raises:
+        TensorShapeError: the mask has another shape, or a logit that counts is not finite.
+    """
+    allowed = np.ones(six.shape, np.bool_)
     if opted_out is not None:
-        if opted_out.shape not in ((N_LABELS,), table.shape):
-            raise TensorShapeError(
-                f"opt-out mask must have shape (6,) or {table.shape}, got {opted_out.shape}"
-            )
+        if opted_out.shape not in ((N_LABELS,), six.shape):
+            raise TensorShapeError(f"opt-out mask must have shape (6,) or {six.shape}, got {opted_out.shape}")
         allowed &= ~opted_out
-    if not np.isfinite(table[allowed]).all():
+    if not np.isfinite(six[allowed]).all():
         raise TensorShapeError("logits must be finite")
-    scaled = np.where(allowed, table, -np.inf) / temperature
-    top = np.where(
-        allowed.any(axis=1, keepdims=True), scaled.max(axis=1, keepdims=True, initial=-np.inf), 0.0
-    )
-    powers = np.exp(scaled - top)
+    return np.where(allowed, six, -np.inf)
+
+
+def softmax_rows(scaled: Float64Array) -> Float64Array:
+    """Return the softmax of each row; a row of minus infinity alone becomes zeros."""
+    top = scaled.max(axis=1, keepdims=True, initial=-np.inf)
+    powers = np.exp(scaled - np.where(np.isneginf(top), 0.0, top))
     totals = powers.sum(axis=1, keepdims=True)
     return np.asarray(np.divide(powers, totals, out=np.zeros_like(powers), where=totals > 0))
 

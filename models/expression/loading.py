@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from models.errors import ManifestError
-from models.expression.taxonomy import LABELS, N_LABELS
+from models.expression.scope import ScopeRule
+from models.expression.taxonomy import LABELS, LOGIT_WIDTHS, N_LABELS
 from models.manifest import ARTIFACTS_DIR, Manifest, load_manifest
 
 EXPRESSION_DIR = ARTIFACTS_DIR / "expression"
@@ -21,19 +22,23 @@ class ExpressionArtifact:
         temperature: calibration temperature for `inference.score_logits`.
         input_side_px: side of the network input for `preprocessing.prepare_batch`.
         confident_above: confidence above which validation accuracy reached 98 %; 1.0 if it never did.
+        n_logits: columns of the network's output, one of `taxonomy.LOGIT_WIDTHS`.
+        scope: when a face shows none of the six; None for a network of six logits, which cannot tell.
     """
 
     manifest: Manifest
     temperature: float
     input_side_px: int
     confident_above: float
+    n_logits: int
+    scope: ScopeRule | None
 
 
 def load_expression(directory: Path = EXPRESSION_DIR) -> ExpressionArtifact:
     """Read and check the expression artifact's manifest.
 
     Raises:
-        ManifestError: it is missing, or its kind, labels, tensors or temperature are not what this code serves.
+        ManifestError: it is missing, or its kind, labels, tensors, temperature or scope rule are not what this code serves.
     """
     manifest = load_manifest(directory)
     if manifest.kind != "expression":
@@ -47,14 +52,32 @@ def load_expression(directory: Path = EXPRESSION_DIR) -> ExpressionArtifact:
         raise ManifestError(
             f"artifact {manifest.name} wants input {manifest.input.dtype} {shape}, not float32 (1, s, s, 1)"
         )
-    if len(manifest.outputs) != 1 or manifest.outputs[0].shape[-1] != N_LABELS:
-        raise ManifestError(f"artifact {manifest.name} must have one output of {N_LABELS} logits")
-    temperature = manifest.parameters.get("temperature")
-    if not isinstance(temperature, float) or not 0 < temperature < 100:
-        raise ManifestError(f"artifact {manifest.name} has no usable temperature: {temperature!r}")
+    if len(manifest.outputs) != 1 or manifest.outputs[0].shape[-1] not in LOGIT_WIDTHS:
+        raise ManifestError(f"artifact {manifest.name} must have one output of 6 logits, or 7 with 'other'")
+    n_logits = manifest.outputs[0].shape[-1]
     return ExpressionArtifact(
         manifest=manifest,
-        temperature=temperature,
+        temperature=_temperature(manifest, "temperature"),
         input_side_px=shape[1],
         confident_above=float(manifest.parameters.get("confident_above", 1.0)),
+        n_logits=n_logits,
+        scope=_scope(manifest, n_logits),
     )
+
+
+def _temperature(manifest: Manifest, name: str) -> float:
+    temperature = manifest.parameters.get(name)
+    if not isinstance(temperature, float) or not 0 < temperature < 100:
+        raise ManifestError(f"artifact {manifest.name} has no usable {name}: {temperature!r}")
+    return temperature
+
+
+def _scope(manifest: Manifest, n_logits: int) -> ScopeRule | None:
+    threshold = manifest.parameters.get("in_scope_above")
+    if n_logits == N_LABELS:
+        if threshold is not None or "scope_temperature" in manifest.parameters:
+            raise ManifestError(f"artifact {manifest.name} has a scope rule but no logit for 'other'")
+        return None
+    if not isinstance(threshold, float) or not 0 <= threshold <= 1:
+        raise ManifestError(f"artifact {manifest.name} has no usable in_scope_above: {threshold!r}")
+    return ScopeRule(temperature=_temperature(manifest, "scope_temperature"), in_scope_above=threshold)

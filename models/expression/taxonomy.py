@@ -20,6 +20,12 @@ LABELS: tuple[str, ...] = ("happy", "sad", "angry", "surprised", "disgust", "neu
 
 N_LABELS = len(LABELS)
 
+OTHER_COLUMN = N_LABELS
+"""Column of the seventh logit, "other", in networks that have it: fear, contempt, unknown, not a face."""
+
+LOGIT_WIDTHS = (N_LABELS, N_LABELS + 1)
+"""How many logits a network may give: the six, or the six and "other"."""
+
 OUT_OF_SCOPE = -1
 """Label index of a picture whose expression is none of the six (fear, contempt, not a face, unknown)."""
 

@@ -3,6 +3,7 @@
 import importlib.util
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
 
 import numpy as np
@@ -13,11 +14,19 @@ from cloud.ports.classifier import BATCH_SIZES, Classifier
 from models.errors import ManifestError, TensorShapeError
 from models.expression.loading import ExpressionArtifact, load_expression
 from models.expression.preprocessing import prepare_batch
+from tests.fixtures_expression import make_seven_logit_artifact
 from tests.fixtures_street import picture
 
 
-@pytest.fixture(scope="module")
-def artifact() -> ExpressionArtifact:
+@pytest.fixture(scope="module", params=["shipped", "seven logits"])
+def artifact(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> ExpressionArtifact:
+    if request.param == "seven logits":
+        if importlib.util.find_spec("tensorflow") is None:
+            pytest.skip("TensorFlow is not installed")
+        with warnings.catch_warnings():
+            # the converter warns about its own internals
+            warnings.simplefilter("ignore")
+            return make_seven_logit_artifact(tmp_path_factory.mktemp("seven"))
     try:
         return load_expression()
     except ManifestError as error:
@@ -45,7 +54,7 @@ def prepared(count: int, artifact: ExpressionArtifact) -> np.ndarray:
 @pytest.mark.parametrize("size", BATCH_SIZES)
 def test_every_batch_size_gives_one_row_of_finite_logits_per_crop(engine, artifact, size: int) -> None:
     logits = engine.classify(prepared(size, artifact))
-    assert (logits.shape, logits.dtype) == ((size, 6), np.float32)
+    assert (logits.shape, logits.dtype) == ((size, artifact.n_logits), np.float32)
     assert np.isfinite(logits).all()
 
 

@@ -95,5 +95,5 @@ def records(draw: st.DrawFn) -> ScoreRecord:
         probabilities=bytes(parts),
         confidence=draw(st.integers(0, 255)),
         attention=draw(st.integers(0, 255)),
-        flags=draw(st.integers(0, 7)),
+        flags=draw(st.integers(0, 15)),
     )

@@ -1,4 +1,5 @@
 import struct
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,8 +9,16 @@ from cloud.classify.epochs import EpochBook, open_epoch
 from cloud.classify.planning import plan_batches
 from cloud.classify.refusals import Refusal
 from cloud.classify.stage import ScoringRules, classify_faces, epochs_of, open_crops, score_faces
-from cloud.entries import FLAG_GREY, FLAG_LATE, FLAG_UNCERTAIN, decode_scores, encode_scores
+from cloud.entries import (
+    FLAG_GREY,
+    FLAG_LATE,
+    FLAG_OUT_OF_SCOPE,
+    FLAG_UNCERTAIN,
+    decode_scores,
+    encode_scores,
+)
 from cloud.ports.classifier import BATCH_SIZES
+from models.expression.scope import ScopeRule
 from privacy.content import Scores, encode_scores_content
 from privacy.envelope import Codec
 from privacy.errors import OpeningError, ReceiptError
@@ -115,6 +124,26 @@ def test_an_uncertain_score_and_a_late_crop_are_flagged(platform: Platform) -> N
     crop = sealed_crop(seal(sealer), late=True, age_us=10_000_000)
     (record,), _ = read([crop], opened_book(platform, sealer), rules=rules)
     assert record.flags == FLAG_LATE | FLAG_UNCERTAIN
+
+
+class OtherClassifier(BrightnessClassifier):
+    """Takes every crop for none of the six."""
+
+    def classify(self, crops: np.ndarray) -> np.ndarray:
+        six = super().classify(crops)
+        return np.concatenate([six, np.full((len(crops), 1), six.max() + 5, np.float32)], axis=1)
+
+
+def test_a_face_that_shows_none_of_the_six_is_flagged_and_scored_all_the_same(platform: Platform) -> None:
+    sealer = Viewer(platform).sealer()
+    rules = replace(RULES, confident_above=0.0, scope=ScopeRule(temperature=1.0, in_scope_above=0.5))
+    crop = sealed_crop(seal(sealer))
+    book = opened_book(platform, sealer)
+    (record,), _ = read([crop], book, OtherClassifier(), rules)
+    (plain,), _ = read([crop], book, rules=replace(rules, scope=None))
+    assert record.flags == FLAG_OUT_OF_SCOPE | FLAG_UNCERTAIN
+    assert plain.flags == 0
+    assert (record.probabilities, record.confidence) == (plain.probabilities, plain.confidence)
 
 
 def test_an_opted_out_expression_is_never_scored(platform: Platform) -> None:

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from models.errors import DatasetError
-from models.expression.corpus import load_training, read_learnable
+from models.expression.corpus import load_outside, load_training, read_learnable
 from models.expression.datasets import (
     Picture,
+    decode_picture,
     pack_pictures,
     read_ferplus,
     read_labelled_csv,
@@ -18,6 +19,7 @@ from models.expression.datasets import (
     read_muxspace,
     read_rafdb,
 )
+from models.expression.preprocessing import resize_grey, to_grey
 from models.expression.splits import Part, digest_fraction, guard_training, part_of
 from models.expression.taxonomy import LABELS, OUT_OF_SCOPE
 
@@ -139,6 +141,23 @@ def test_a_test_picture_smuggled_in_under_another_name_stops_the_reading(tmp_pat
     (tmp_path / "mine.csv").write_text("file,label,split\ninnocent.png,angry,train\n", "utf-8")
     with pytest.raises(DatasetError, match=r"innocent\.png"):
         load_training(tmp_path, side_px=24, validation_share=0.0)
+
+
+def test_pictures_of_none_of_the_six_come_from_validation_alone(tmp_path: Path) -> None:
+    rows = [
+        "train.png,Training,fear,0,0,0,0,0,0,9,0,1,0",
+        "fear.png,PublicTest,fear,0,0,1,0,0,0,9,0,0,0",
+        "nobody.png,PublicTest,neutral,0,0,0,0,0,0,0,0,0,10",
+        "happy.png,PublicTest,happy,0,10,0,0,0,0,0,0,0,0",
+        "torn.png,PublicTest,sad,4,0,0,4,2,0,0,0,0,0",
+        "test.png,PrivateTest,fear,0,0,0,0,0,0,9,0,1,0",
+    ]
+    names = [row.split(",")[0] for row in rows]
+    files = {name: png(number) for number, name in enumerate(names)}
+    archive(tmp_path / "fer2013plus.zip", "\n".join([HEADER, *rows]), files)
+    outside = load_outside(tmp_path, side_px=24, validation_share=0.3)
+    expected = [resize_grey(to_grey(decode_picture(files[n], n)), 24) for n in ("fear.png", "nobody.png")]
+    assert [p.tolist() for p in outside] == [p.tolist() for p in expected]
 
 
 def test_any_folder_of_labels_can_be_read_with_and_without_splits(tmp_path: Path) -> None:
