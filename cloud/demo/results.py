@@ -18,7 +18,7 @@ import numpy as np
 
 from cloud.demo.schedule import Schedule, balanced_agreement
 from cloud.demo.studio import Seat
-from cloud.entries import FLAG_GREY, FLAG_LATE, FLAG_UNCERTAIN
+from cloud.entries import FLAG_GREY, FLAG_LATE, FLAG_OUT_OF_SCOPE, FLAG_UNCERTAIN
 from cloud.report.figures import ScheduledExpression
 from cloud.report.latency import summarise
 from cloud.report.page import TimelinePage, render_timeline_page
@@ -89,6 +89,7 @@ def summarise_run(viewings: Sequence[Viewing], *, made_at: datetime) -> dict[str
         "frames_skipped": sum(sum(count["skipped"].values()) for count in frames),
         "frames_skipped_by_reason": _added(count["skipped"] for count in frames),
         "frames_stored": sum(count["stored"] for count in frames),
+        "frames_uncertain": sum(count["uncertain"] for count in frames),
         "frames_lost_unflagged": sum(count["lost_unflagged"] for count in frames),
         "duplicates": sum(viewing.summary["duplicates"] for viewing in viewings),
         "gaps": sum(gap["count"] for gap in gaps),
@@ -194,7 +195,12 @@ def _trace(columns: Mapping[str, Sequence[Any]]) -> FrameTrace:
 
     flags = sum(
         np.array(columns[name], np.uint8) * np.uint8(flag)
-        for name, flag in (("late", FLAG_LATE), ("grey", FLAG_GREY), ("uncertain", FLAG_UNCERTAIN))
+        for name, flag in (
+            ("late", FLAG_LATE),
+            ("grey", FLAG_GREY),
+            ("uncertain", FLAG_UNCERTAIN),
+            ("out_of_scope", FLAG_OUT_OF_SCOPE),
+        )
     )
     return FrameTrace(
         frame=np.array(columns["frame"], np.int64),

@@ -5,22 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from cloud.entries import FLAG_GREY, FLAG_LATE, FLAG_UNCERTAIN
+from cloud.entries import FLAG_GREY, FLAG_LATE, FLAG_OUT_OF_SCOPE, FLAG_UNCERTAIN
 from cloud.report.figures import nullable
 from cloud.report.gaps import frame_funnel, gap_frames_by_reason
 from cloud.report.latency import summarise
 from cloud.report.seconds import bin_seconds, coverage
-from cloud.report.traces import FrameGap, share_of_frames
+from cloud.report.traces import FrameGap, is_flagged, share_of_frames
 from cloud.report.viewers import ViewerTimeline
 from privacy.expressions import EXPRESSIONS
 
 
 def second_columns(viewer: ViewerTimeline, *, duration_ms: int) -> dict[str, list[Any]]:
-    """Give the timeline at second resolution as parallel lists (rules S1, S2).
+    """Give the timeline at second resolution as parallel lists (rules S1, S2, S4).
 
     Returns:
-        `second`, the six expressions, `confidence`, `attention` (null where missing), `frames`,
-        `expected`, `valid`.
+        `second`, the six expressions, `confidence`, `attention` (null where missing), `frames`, of these
+        `certain` and `out_of_scope`, `uncertain_share` (null without a frame), `expected`, `valid`.
     """
     bins = bin_seconds(viewer.trace, duration_ms=duration_ms, opted_out=viewer.opted_out)
     return {
@@ -29,6 +29,9 @@ def second_columns(viewer: ViewerTimeline, *, duration_ms: int) -> dict[str, lis
         "confidence": nullable(bins.confidence, digits=4),
         "attention": nullable(bins.attention, digits=4),
         "frames": bins.frames.tolist(),
+        "certain": bins.certain.tolist(),
+        "out_of_scope": bins.out_of_scope.tolist(),
+        "uncertain_share": nullable(bins.uncertain_share, digits=4),
         "expected": bins.expected.tolist(),
         "valid": bins.valid.tolist(),
     }
@@ -43,7 +46,7 @@ def frame_columns(viewer: ViewerTimeline, *, duration_ms: int) -> dict[str, list
 
     Returns:
         `frame`, `segment`, `media_time_ms`, the six expressions (null where opted out), `confidence`,
-        `attention`, and the flags `late`, `grey`, `uncertain`.
+        `attention`, and the flags `late`, `grey`, `uncertain`, `out_of_scope`.
     """
     trace = viewer.trace
     count = len(trace)
@@ -58,9 +61,10 @@ def frame_columns(viewer: ViewerTimeline, *, duration_ms: int) -> dict[str, list
         },
         "confidence": (trace.confidence / 255.0).round(4).tolist(),
         "attention": (trace.attention / 255.0).round(4).tolist(),
-        "late": ((trace.flags & FLAG_LATE) != 0).tolist(),
-        "grey": ((trace.flags & FLAG_GREY) != 0).tolist(),
-        "uncertain": ((trace.flags & FLAG_UNCERTAIN) != 0).tolist(),
+        "late": is_flagged(trace, FLAG_LATE).tolist(),
+        "grey": is_flagged(trace, FLAG_GREY).tolist(),
+        "uncertain": is_flagged(trace, FLAG_UNCERTAIN).tolist(),
+        "out_of_scope": is_flagged(trace, FLAG_OUT_OF_SCOPE).tolist(),
     }
 
 
@@ -80,7 +84,6 @@ def summary_document(viewer: ViewerTimeline, *, duration_ms: int) -> dict[str, A
     """Give the figures of one session."""
     bins = bin_seconds(viewer.trace, duration_ms=duration_ms, opted_out=viewer.opted_out)
     funnel = frame_funnel(viewer.trace, gaps=viewer.gaps, counters=viewer.counters)
-    shares = share_of_frames(viewer.trace, opted_out=viewer.opted_out)
     return {
         "session_id": viewer.session,
         "duration_ms": duration_ms,
@@ -92,8 +95,9 @@ def summary_document(viewer: ViewerTimeline, *, duration_ms: int) -> dict[str, A
             "skipped": funnel.skipped,
             "lost_flagged": funnel.flagged_lost,
             "lost_unflagged": funnel.unflagged_lost,
-            "late": int(((viewer.trace.flags & FLAG_LATE) != 0).sum()),
-            "uncertain": int(((viewer.trace.flags & FLAG_UNCERTAIN) != 0).sum()),
+            "late": int(is_flagged(viewer.trace, FLAG_LATE).sum()),
+            "uncertain": int(is_flagged(viewer.trace, FLAG_UNCERTAIN).sum()),
+            "out_of_scope": int(is_flagged(viewer.trace, FLAG_OUT_OF_SCOPE).sum()),
         },
         "duplicates": viewer.duplicates,
         "redelivered": viewer.redelivered,
@@ -104,11 +108,15 @@ def summary_document(viewer: ViewerTimeline, *, duration_ms: int) -> dict[str, A
             "coverage": round(coverage(bins), 4),
         },
         "latency_ms": {kind: _latency(histogram) for kind, histogram in viewer.latency.items()},
-        "share_of_frames": {
-            str(e): None if share is None else round(share, 4) for e, share in shares.items()
-        },
+        "share_of_frames": _shares(viewer, certain_only=False),
+        "share_of_certain_frames": _shares(viewer, certain_only=True),
         "opted_out": sorted(viewer.opted_out),
     }
+
+
+def _shares(viewer: ViewerTimeline, *, certain_only: bool) -> dict[str, float | None]:
+    shares = share_of_frames(viewer.trace, opted_out=viewer.opted_out, certain_only=certain_only)
+    return {str(e): None if share is None else round(share, 4) for e, share in shares.items()}
 
 
 def _latency(histogram: Sequence[int]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The timeline figure: one strip per expression over media time, gaps as shaded bands.
+"""The timeline figure: a strip per expression and one of uncertainty over media time, gaps as shaded bands.
 
 A figure is plain JSON for plotly.js. Colours are names (`"happy"`, `"gap"`) that the page's script
 replaces by the reader's light or dark palette.
@@ -23,6 +23,7 @@ RAW_FRAMES_MAX = 20_000
 """Above this many frames the raw trace is left out of the page, which says so."""
 
 _STRIP_SHARE = 0.80
+_UNCERTAIN = "uncertain"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,10 +37,10 @@ class ScheduledExpression:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Strip:
-    """One row of the figure: an expression (or attention), its data row, and whether it was allowed."""
+    """One row of the figure: its name and, for an expression, whether the viewer did not allow it."""
 
     name: str
-    opted_out: bool
+    opted_out: bool = False
 
 
 def timeline_figure(
@@ -55,9 +56,11 @@ def timeline_figure(
 
     Returns:
         `{"data": [...], "layout": {...}}`: per strip the raw frames (unless there are too many), the
-        second bins as dots and their smoothed line; missing values are null, so lines break there.
+        second bins as dots and their smoothed line; missing values are null, so lines break there. The
+        lowest strip has a bar per second, as high as the share of its frames that are uncertain.
     """
     strips = [Strip(name=str(e), opted_out=e in opted_out) for e in EXPRESSIONS]
+    strips.append(Strip(name=_UNCERTAIN))
     smoothed = smooth(bins.probabilities)
     end_s = max(duration_ms / 1_000, float(len(bins)))
     data: list[dict[str, Any]] = []
@@ -65,6 +68,9 @@ def timeline_figure(
     for row, strip in enumerate(strips):
         axis = _axis_name(row)
         layout[f"yaxis{axis}"] = _strip_axis(row, len(strips), strip)
+        if strip.name == _UNCERTAIN:
+            data.append(_uncertain_bars(bins, row))
+            continue
         if strip.opted_out:
             continue
         if len(trace) <= RAW_FRAMES_MAX:
@@ -96,7 +102,7 @@ def _domain(row: int, rows: int) -> list[float]:
 
 def _frame_layout(end_s: float) -> dict[str, Any]:
     return {
-        "height": 500,
+        "height": 560,
         "margin": {"l": 104, "r": 20, "t": 12, "b": 44},
         "showlegend": False,
         "hovermode": "x unified",
@@ -104,7 +110,7 @@ def _frame_layout(end_s: float) -> dict[str, Any]:
         "xaxis": {
             "range": [0, end_s],
             "title": {"text": "position in the title (s)", "standoff": 8},
-            "anchor": f"y{len(EXPRESSIONS)}",
+            "anchor": f"y{len(EXPRESSIONS) + 1}",
             "zeroline": False,
             "ticks": "outside",
             "ticklen": 4,
@@ -140,7 +146,7 @@ def _strip_label(row: int, rows: int, strip: Strip) -> dict[str, Any]:
         "showarrow": False,
         "xanchor": "right",
         "yanchor": "middle",
-        "meta": strip.name,
+        "meta": "soft" if strip.name == _UNCERTAIN else strip.name,
     }
 
 
@@ -197,6 +203,21 @@ def _second_traces(
         "hoverinfo": "skip",
     }
     return [*lines, dots]
+
+
+def _uncertain_bars(bins: SecondBins, row: int) -> dict[str, Any]:
+    return {
+        "type": "bar",
+        "name": "uncertain share of the second's frames",
+        "meta": {"colour": "soft", "kind": "uncertain"},
+        "x": (np.arange(len(bins)) + 0.5).tolist(),
+        "y": nullable(bins.uncertain_share),
+        "width": 1,
+        "yaxis": f"y{_axis_name(row)}",
+        "marker": {"line": {"width": 0}},
+        "opacity": 0.6,
+        "hovertemplate": "%{y:.0%} of the frames<extra>" + _UNCERTAIN + "</extra>",
+    }
 
 
 def _unbroken_runs(values: Float64Array) -> list[slice]:

@@ -102,6 +102,7 @@ def _figures(viewer: ViewerTimeline, *, duration_ms: int) -> sections.ViewerFigu
         bins=bins,
         bands=sorted([*bands, *silent], key=lambda band: band.start_ms),
         shares=share_of_frames(viewer.trace, opted_out=viewer.opted_out),
+        certain_shares=share_of_frames(viewer.trace, opted_out=viewer.opted_out, certain_only=True),
         funnel=frame_funnel(viewer.trace, gaps=viewer.gaps, counters=viewer.counters),
     )
 

@@ -100,17 +100,19 @@ def seconds_table(bins: SecondBins, bands: Sequence[GapBand]) -> str:
     for second in range(len(bins)):
         cells = "".join(f"<td>{_number(float(v))}</td>" for v in bins.probabilities[second])
         count = f"{bins.frames[second]}/{bins.expected[second]}"
+        uncertain = bins.frames[second] - bins.certain[second]
         reasons = dict.fromkeys(
             band.text
             for band in bands
             if band.start_ms < 1_000 * (second + 1) and band.end_ms > 1_000 * second
         )
         rows.append(
-            f"<tr><th scope=row>{second}</th>{cells}<td>{count}</td><td>{escape('; '.join(reasons))}</td></tr>"
+            f"<tr><th scope=row>{second}</th>{cells}<td>{count}</td><td>{uncertain}</td>"
+            f"<td>{escape('; '.join(reasons))}</td></tr>"
         )
     return (
         "<details><summary>Every second as a table</summary><div class='scroll'><table><thead><tr>"
-        f"<th>second</th>{head}<th>frames</th><th>missing because</th></tr></thead>"
+        f"<th>second</th>{head}<th>frames</th><th>uncertain</th><th>missing because</th></tr></thead>"
         f"<tbody>{''.join(rows)}</tbody></table></div></details>"
     )
 

@@ -6,6 +6,8 @@ Rule S2: a bin is valid if at least half of the frames expected in a second are 
 value is missing, never 0, and no gap is filled.
 Rule S3: smoothing is one fixed Gaussian kernel (sigma 1 bin); missing bins stay missing and do not
 spread into their neighbours.
+Rule S4: uncertain frames (low confidence, or out of scope) take part in the medians and are counted beside
+them: a reader sees how much of a second is certain, and nothing is dropped silently.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cloud.entries import FLAG_OUT_OF_SCOPE, FLAG_UNCERTAIN
 from cloud.report.traces import BoolArray, Float64Array, FrameTrace, Int64Array, frame_step_ms
 from privacy.expressions import EXPRESSIONS, Expression
 
@@ -33,6 +36,8 @@ class SecondBins:
         confidence: float64 (n,) in [0, 1]; NaN where not valid.
         attention: float64 (n,) in [0, 1]; NaN where not valid.
         frames: int64 (n,); frames found in the bin.
+        certain: int64 (n,); of these, frames that are not flagged uncertain.
+        out_of_scope: int64 (n,); of these, frames that show none of the six; each is uncertain as well.
         expected: int64 (n,); frames expected in the bin.
         valid: bool (n,).
         title_seconds: how many of the bins belong to the title; frames beyond its end have further ones.
@@ -42,12 +47,20 @@ class SecondBins:
     confidence: Float64Array
     attention: Float64Array
     frames: Int64Array
+    certain: Int64Array
+    out_of_scope: Int64Array
     expected: Int64Array
     valid: BoolArray
     title_seconds: int
 
     def __len__(self) -> int:
         return int(self.frames.shape[0])
+
+    @property
+    def uncertain_share(self) -> Float64Array:
+        """Share of each bin's frames that are uncertain, float64 (n,); NaN where there is no frame."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.asarray(1.0 - self.certain / self.frames)
 
 
 def bin_seconds(
@@ -57,7 +70,7 @@ def bin_seconds(
     opted_out: frozenset[Expression] = frozenset(),
     step_ms: float | None = None,
 ) -> SecondBins:
-    """Fold frames into 1-s bins of media time (rules S1, S2).
+    """Fold frames into 1-s bins of media time (rules S1, S2, S4).
 
     Args:
         trace: the frames; their order does not matter.
@@ -79,7 +92,8 @@ def bin_seconds(
         ],
         axis=1,
     )
-    frames = np.bincount(bins[bins < count], minlength=count).astype(np.int64)
+    flags = trace.flags[inside]
+    frames = _count(bins, count)
     expected = _expected_frames(count, duration_ms=duration_ms, step_ms=step)
     valid = (frames > 0) & (frames >= VALID_SHARE * expected)
     medians = _medians(values, bins, count)
@@ -93,6 +107,8 @@ def bin_seconds(
         confidence=medians[:, six],
         attention=medians[:, six + 1],
         frames=frames,
+        certain=_count(bins[(flags & FLAG_UNCERTAIN) == 0], count),
+        out_of_scope=_count(bins[(flags & FLAG_OUT_OF_SCOPE) != 0], count),
         expected=expected,
         valid=valid,
         title_seconds=title_seconds,
@@ -129,6 +145,10 @@ def smooth(series: Float64Array) -> Float64Array:
 def coverage(bins: SecondBins) -> float:
     """Give the share of the title's seconds that are valid; 0 for an empty title."""
     return float(bins.valid[: bins.title_seconds].mean()) if bins.title_seconds and len(bins) else 0.0
+
+
+def _count(bins: Int64Array, count: int) -> Int64Array:
+    return np.bincount(bins[bins < count], minlength=count).astype(np.int64)
 
 
 def _expected_frames(count: int, *, duration_ms: int, step_ms: float) -> Int64Array:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from cloud.entries import FLAG_UNCERTAIN
+from cloud.entries import FLAG_OUT_OF_SCOPE, FLAG_UNCERTAIN
 from cloud.report.gaps import FrameFunnel, GapBand
 from cloud.report.latency import summarise
 from cloud.report.model_note import ModelNote
@@ -20,6 +20,7 @@ from cloud.report.panels import (
     share_bars,
 )
 from cloud.report.seconds import SecondBins, coverage
+from cloud.report.traces import is_flagged
 from cloud.report.viewers import ViewerTimeline
 from privacy.expressions import Expression
 
@@ -38,6 +39,7 @@ class ViewerFigures:
     bins: SecondBins
     bands: Sequence[GapBand]
     shares: Mapping[Expression, float | None]
+    certain_shares: Mapping[Expression, float | None]
     funnel: FrameFunnel
 
 
@@ -49,6 +51,7 @@ def overview(viewings: Sequence[ViewerFigures], *, duration_ms: int) -> str:
         ("viewers", str(len(viewings)), ""),
         ("length of the title", duration_text(duration_ms), ""),
         ("frames scored", f"{stored:,}", f"of {captured:,} captured"),
+        ("frames uncertain", *_pooled_uncertain(viewings)),
         ("seconds with data", _pooled_coverage(viewings), "of the title" if viewings else ""),
         ("camera to score", *_pooled_latency(viewings)),
     ]
@@ -64,6 +67,7 @@ def viewer_card(figures: ViewerFigures, *, chart_id: str) -> str:
     funnel = funnel_bars(figures.funnel, duplicates=viewer.duplicates, redelivered=viewer.redelivered)
     panels = (
         panel("Leading expression, share of scored frames", share_bars(figures.shares))
+        + panel("The same, of certain frames alone", share_bars(figures.certain_shares))
         + panel("Where the frames went", funnel)
         + panel("When data are missing, and why", gap_table(figures.bands))
         + panel("Latency from the camera", latency_table(viewer.latency))
@@ -90,6 +94,9 @@ def method(*, sigma_bins: float, model: ModelNote | None) -> str:
         "<li>Dots are 1-second medians of one viewer's frames. A second counts if at least half of the frames "
         "expected in it were scored; otherwise it is missing: never zero, never filled in. A median is taken "
         "expression by expression, so the six need not sum to exactly 1.</li>"
+        "<li>A frame is uncertain if no expression stands out clearly enough, or if the face shows none of the six "
+        "(where the model can tell). Uncertain frames count in the medians and shares unless it says otherwise; the "
+        "lowest strip shows how large a part of each second they are.</li>"
         f"<li>Lines are those medians smoothed with one fixed Gaussian kernel (sigma {sigma_bins:g} s). Missing "
         "seconds stay missing and do not spread.</li>"
         "<li>Grey bands are gaps: no score is there, and the band says why. An expression that the viewer opted "
@@ -116,12 +123,17 @@ def _lead(figures: ViewerFigures) -> str:
         f"{percent(coverage(figures.bins))} of the title's seconds have data."
     ]
     if scored:
-        clear = 1 - float(((viewer.trace.flags & FLAG_UNCERTAIN) != 0).mean())
-        sentences.append(f"One expression stands out clearly in {percent(clear)} of the scored frames.")
+        uncertain = float(is_flagged(viewer.trace, FLAG_UNCERTAIN).mean())
+        sentences.append(f"{percent(uncertain)} of the scored frames are uncertain{_strangers(viewer)}.")
     if viewer.opted_out:
         names = " and ".join(sorted(viewer.opted_out))
         sentences.append(f"Opted out of {escape(names)}: not read.")
     return " ".join([*sentences, escape(viewer.remark)])
+
+
+def _strangers(viewer: ViewerTimeline) -> str:
+    share = float(is_flagged(viewer.trace, FLAG_OUT_OF_SCOPE).mean())
+    return f", {percent(share)} show none of the six" if share else ""
 
 
 def _pooled_coverage(viewings: Sequence[ViewerFigures]) -> str:
@@ -129,6 +141,14 @@ def _pooled_coverage(viewings: Sequence[ViewerFigures]) -> str:
     if not seconds:
         return "&ndash;"
     return percent(sum(coverage(f.bins) * f.bins.title_seconds for f in viewings) / seconds)
+
+
+def _pooled_uncertain(viewings: Sequence[ViewerFigures]) -> tuple[str, str]:
+    marks = [is_flagged(figures.viewer.trace, FLAG_UNCERTAIN) for figures in viewings]
+    scored = sum(len(found) for found in marks)
+    if not scored:
+        return "&ndash;", ""
+    return percent(sum(int(found.sum()) for found in marks) / scored), "of those scored"
 
 
 def _pooled_latency(viewings: Sequence[ViewerFigures]) -> tuple[str, str]:
@@ -146,6 +166,7 @@ def _key(*, scheduled: bool, has_gaps: bool) -> str:
         ("smoothed", "smoothed"),
         ("median", "1-second median"),
         ("raw", "each frame"),
+        ("uncertain", "uncertain share of a second"),
     ]
     if has_gaps:
         entries.append(("band", "no data, and why"))
@@ -163,7 +184,7 @@ def _model(model: ModelNote | None) -> str:
     )
     measured = f"<table><tbody>{figures}</tbody></table>" if figures else "<p>No figures were measured.</p>"
     clear = (
-        f" An expression stands out clearly in a frame if its score is at least {model.confident_above:.2f}."
+        f" A frame is uncertain if its largest score is below {model.confident_above:.2f}."
         if model.confident_above is not None
         else ""
     )

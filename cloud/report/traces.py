@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cloud.entries import FLAG_UNCERTAIN
 from privacy.expressions import EXPRESSIONS, Expression
 
 Int32Array = NDArray[np.int32]
@@ -88,6 +89,11 @@ class FrameCounters:
     skipped: Mapping[str, int] = field(default_factory=dict)
 
 
+def is_flagged(trace: FrameTrace, flag: int) -> BoolArray:
+    """Say of each frame whether it carries a flag of `cloud.entries.FLAG_*`."""
+    return np.asarray((trace.flags & np.uint8(flag)) != 0)
+
+
 def frame_step_ms(trace: FrameTrace) -> float:
     """Estimate how much media time passes from one captured frame to the next.
 
@@ -109,17 +115,25 @@ def frame_step_ms(trace: FrameTrace) -> float:
     return float(np.clip(_trimmed_mean(steps), _STEP_MIN_MS, _STEP_MAX_MS))
 
 
-def share_of_frames(trace: FrameTrace, *, opted_out: frozenset[Expression]) -> dict[Expression, float | None]:
+def share_of_frames(
+    trace: FrameTrace, *, opted_out: frozenset[Expression], certain_only: bool = False
+) -> dict[Expression, float | None]:
     """Say which share of the classified frames each expression leads.
+
+    Args:
+        trace: the frames.
+        opted_out: expressions that the viewer did not allow.
+        certain_only: count the frames that are not flagged uncertain, and those alone.
 
     Returns:
         Shares that sum to 1; None for an opted-out expression, and for all where there is no frame.
     """
-    if len(trace) == 0:
+    counted = trace.probabilities[~is_flagged(trace, FLAG_UNCERTAIN)] if certain_only else trace.probabilities
+    if len(counted) == 0:
         return dict.fromkeys(EXPRESSIONS)
-    leading = np.bincount(trace.probabilities.argmax(axis=1), minlength=len(EXPRESSIONS))
+    leading = np.bincount(counted.argmax(axis=1), minlength=len(EXPRESSIONS))
     return {
-        expression: None if expression in opted_out else float(leading[i]) / len(trace)
+        expression: None if expression in opted_out else float(leading[i]) / len(counted)
         for i, expression in enumerate(EXPRESSIONS)
     }
 

@@ -81,6 +81,7 @@ async def test_the_page_draws_itself_from_a_file_and_asks_nobody(
 
     # To an expression: its frames, two smoothed runs around the missing seconds, dots. And the gaps' hovers.
     assert await first.locator(".scatterlayer .trace").count() == 6 * (1 + 2 + 1) + 1
+    assert await first.locator(".barlayer .trace").count() == 1
     assert await second.locator(".scatterlayer .trace").count() == 5 * (1 + 2 + 1) + 1
     # Two gaps with a reason, and the four seconds after the viewer left.
     assert await first.locator(".shapelayer path").count() == 3
@@ -130,4 +131,4 @@ async def test_a_reader_finds_who_what_why_and_by_which_model(browser: Any, page
     table = tab.page.locator("#timeline-0 ~ details").first
     await table.locator("summary").click()
     row = table.locator("tbody tr").nth(6)
-    assert (await row.inner_text()).split("\t")[1:] == [""] * 6 + ["0/30", "no face in view"]
+    assert (await row.inner_text()).split("\t")[1:] == [""] * 6 + ["0/30", "0", "no face in view"]

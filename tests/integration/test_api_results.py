@@ -15,6 +15,7 @@ from cloud.adapters.postgres.connection import Pool
 from cloud.adapters.postgres.leases import PostgresLeaseStore
 from cloud.adapters.postgres.results import PostgresResultStore
 from cloud.aggregate.folding import fold_deliveries
+from cloud.entries import FLAG_OUT_OF_SCOPE, FLAG_UNCERTAIN
 from cloud.ports.streams import Delivery
 from privacy.ids import SessionId, TenantId
 from privacy.wire.messages import Counters, Gap
@@ -39,7 +40,8 @@ async def watched(studio: Studio, pool: Pool) -> Viewer:  # noqa: F811
     await viewer.consent()
     tenant, session = TenantId(UUID(studio.tenant)), SessionId(UUID(viewer.session))
     frames = [f for f in range(150) if not GAP_FIRST <= f <= GAP_LAST]
-    records = [score(f, tenant=tenant, session=session, happy=255) for f in frames]
+    marks = {f: FLAG_UNCERTAIN | (FLAG_OUT_OF_SCOPE if f < 10 else 0) for f in range(20)}
+    records = [score(f, tenant=tenant, session=session, happy=255, flags=marks.get(f, 0)) for f in frames]
     gap = Gap(
         first_frame=GAP_FIRST, last_frame=GAP_LAST, segment=0, media_time_us=2_000_000, reason="no_face"
     )
@@ -76,6 +78,9 @@ async def test_seconds_are_medians_and_the_second_without_a_face_is_null(
     assert columns["valid"] == [True, True, False, True, True] + [False] * 5
     # Media times are cut to whole milliseconds, so frames 30, 60, ... lie just before their second.
     assert columns["frames"][:5] == [31, 29, 1, 30, 29]
+    assert columns["certain"][:5] == [11, 29, 1, 30, 29]
+    assert columns["out_of_scope"][:5] == [10, 0, 0, 0, 0]
+    assert columns["uncertain_share"][:6] == [round(20 / 31, 4), 0.0, 0.0, 0.0, 0.0, None]
     assert body["opted_out"] == ["sad"]
     assert body["gaps"] == {
         "first_frame": [60],
@@ -96,6 +101,7 @@ async def test_every_frame_is_given_once_however_often_it_was_delivered(
     assert set(columns["happy"]) == {1.0}
     assert set(columns["sad"]) == {None}
     assert columns["media_time_ms"][1] == 33
+    assert [sum(columns[name]) for name in ("uncertain", "out_of_scope")] == [20, 10]
 
 
 async def test_tables_hold_the_same_and_name_the_gaps(studio: Studio, watched: Viewer) -> None:  # noqa: F811
@@ -123,13 +129,15 @@ async def test_the_summary_accounts_for_every_frame(studio: Studio, watched: Vie
         "lost_flagged": 0,
         "lost_unflagged": 0,
         "late": 0,
-        "uncertain": 0,
+        "uncertain": 20,
+        "out_of_scope": 10,
     }
     assert body["duplicates"] == 0 and body["redelivered"] == 120
     assert body["gaps"] == {"count": 1, "frames_by_reason": {"no_face": 30}}
     assert body["seconds"] == {"total": 10, "valid": 4, "coverage": 0.4}
     classified = body["latency_ms"]["classified"]
     assert (classified["p50"], classified["p99"], classified["count"]) == (21.0, 21.0, 120)
+    assert body["share_of_certain_frames"]["happy"] == 1.0
     assert body["share_of_frames"]["happy"] == 1.0 and body["share_of_frames"]["sad"] is None
     assert body["state"] == "live"
 

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cloud.entries import FLAG_LATE, FLAG_OUT_OF_SCOPE, FLAG_UNCERTAIN
 from cloud.report.figures import ScheduledExpression, timeline_figure
 from cloud.report.gaps import REASON_TEXT, frame_funnel, gap_bands, gap_frames_by_reason, silent_bands
 from cloud.report.latency import percentile_ms, summarise
@@ -67,6 +68,50 @@ def test_a_bin_holds_the_median_of_its_frames() -> None:
     bins = bin_seconds(trace, duration_ms=1000)
     assert bins.probabilities[0, 0] == pytest.approx(200 / 255)
     assert bins.probabilities[0, 5] == 0
+
+
+def flagged(trace: FrameTrace, flags: dict[int, int]) -> FrameTrace:
+    marks = trace.flags.copy()
+    for index, flag in flags.items():
+        marks[index] = flag
+    return replace(trace, flags=marks)
+
+
+def test_uncertain_frames_are_counted_beside_the_medians_and_left_in_them() -> None:
+    strange = FLAG_UNCERTAIN | FLAG_OUT_OF_SCOPE
+    plain = make_trace([*range(30), *range(60, 90)])
+    trace = flagged(plain, {0: strange, 1: FLAG_UNCERTAIN, 2: FLAG_LATE, 45: FLAG_UNCERTAIN})
+    bins = bin_seconds(trace, duration_ms=3000, step_ms=1000 / 30)
+    assert bins.frames.tolist() == [30, 0, 30]
+    assert bins.certain.tolist() == [28, 0, 29]
+    assert bins.out_of_scope.tolist() == [1, 0, 0]
+    np.testing.assert_allclose(bins.uncertain_share, [2 / 30, np.nan, 1 / 30])
+    np.testing.assert_array_equal(
+        bins.probabilities, bin_seconds(plain, duration_ms=3000, step_ms=1000 / 30).probabilities
+    )
+
+
+def test_shares_of_certain_frames_leave_the_uncertain_out() -> None:
+    trace = make_trace(list(range(10)))
+    trace.probabilities[:4] = (0, 0, 0, 0, 0, 255)
+    marked = flagged(trace, dict.fromkeys(range(3), FLAG_UNCERTAIN))
+    shares = share_of_frames(marked, opted_out=frozenset(), certain_only=True)
+    assert shares[Expression.NEUTRAL] == pytest.approx(1 / 7)
+    assert shares[Expression.HAPPY] == pytest.approx(6 / 7)
+    nothing = flagged(trace, dict.fromkeys(range(10), FLAG_UNCERTAIN))
+    assert set(share_of_frames(nothing, opted_out=frozenset(), certain_only=True).values()) == {None}
+
+
+def test_the_page_shows_how_much_is_uncertain() -> None:
+    strange = FLAG_UNCERTAIN | FLAG_OUT_OF_SCOPE
+    shown = viewer()
+    marks = dict.fromkeys(range(45), FLAG_UNCERTAIN) | dict.fromkeys(range(9), strange)
+    html = page_of(replace(shown, trace=flagged(shown.trace, marks)))
+    assert "50 % of the scored frames are uncertain, 10 % show none of the six." in html
+    bins = bin_seconds(flagged(shown.trace, marks), duration_ms=4000)
+    figure = timeline_figure(shown.trace, bins, bands=(), duration_ms=4000)
+    (bars,) = [trace for trace in figure["data"] if trace["type"] == "bar"]
+    assert bars["y"][0] == 1.0 and bars["y"][3] == 0.0
 
 
 def test_an_opted_out_expression_has_no_value_anywhere() -> None:
@@ -264,7 +309,7 @@ def test_the_figure_breaks_at_missing_values_and_shades_gaps() -> None:
     assert len([a for a in figure["layout"]["annotations"] if "opted out" in a["text"]]) == 1
     (reason,) = [a["text"] for a in figure["layout"]["annotations"] if a["meta"] == "gap"]
     assert reason == "no face in view"
-    assert len(figure["layout"]["annotations"]) == len(EXPRESSIONS) + 1
+    assert len(figure["layout"]["annotations"]) == len(EXPRESSIONS) + 2
 
 
 def test_a_narrow_gap_has_no_room_for_its_reason_but_tells_it_on_hovering() -> None:

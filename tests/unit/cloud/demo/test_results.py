@@ -39,7 +39,8 @@ def viewing_of(*, read: str = "as shown", pseudonym: str = "viewer-a", known: bo
         "attention": [0.5] * FRAMES,
         "late": [False] * FRAMES,
         "grey": [False] * FRAMES,
-        "uncertain": [False] * FRAMES,
+        "uncertain": [index < 6 for index in range(FRAMES)],
+        "out_of_scope": [index < 3 for index in range(FRAMES)],
     }
     latency = {"p50": 11.0, "p95": 11.0, "p99": 11.0, "count": FRAMES, "histogram": [0] * 10 + [FRAMES]}
     summary = {
@@ -51,6 +52,7 @@ def viewing_of(*, read: str = "as shown", pseudonym: str = "viewer-a", known: bo
             "skipped": {"no_face": 1, "busy_channel": 3},
             "lost_flagged": 1,
             "lost_unflagged": 0,
+            "uncertain": 6,
         },
         "duplicates": 0,
         "gaps": {"count": 2, "frames_by_reason": {"busy_channel": 3, "lost": 1}},
@@ -98,6 +100,7 @@ def test_figures_of_viewers_add_up() -> None:
     assert figures["frames_skipped"] == 8
     assert figures["frames_skipped_by_reason"] == {"busy_channel": 6, "no_face": 2}
     assert figures["frames_stored"] == 240
+    assert figures["frames_uncertain"] == 12
     assert figures["duplicates"] == 0
     assert figures["gaps"] == 4
     assert figures["latency_ms"]["captured_to_classified"] == {"p50": 11.0, "p95": 11.0, "p99": 11.0}
@@ -119,6 +122,7 @@ def test_the_table_has_every_second_of_every_viewer_with_what_was_shown() -> Non
     assert [row["viewer"] for row in rows] == ["viewer-a"] * 4 + ["viewer-b"] * 4
     assert [row["shown"] for row in rows[:4]] == ["", "happy", "", "neutral"]
     assert rows[1]["happy"] == "1.0"
+    assert [rows[0][name] for name in ("frames", "certain", "out_of_scope")] == ["30", "24", "3"]
 
 
 def test_the_page_is_drawn_from_what_the_studio_was_given() -> None:
@@ -126,6 +130,7 @@ def test_the_page_is_drawn_from_what_the_studio_was_given() -> None:
     assert len(timeline.trace) == FRAMES
     assert set(timeline.trace.probabilities.sum(axis=1)) == {255}
     assert timeline.gaps[0].frames == 3
+    assert timeline.trace.flags.tolist() == [12] * 3 + [4] * 3 + [0] * (FRAMES - 6)
     assert [str(part.expression) for part in timeline.schedule] == ["happy", "neutral"]
 
 
