@@ -76,6 +76,11 @@ _ELSEWHERE = {
         "play a trailer to made-up viewers and draw their timelines",
     ),
     "bench": ("cloud.bench.cli", "add_bench_commands", "measure the street"),
+    "rehearse": (
+        "cloud.rehearsal.cli",
+        "add_rehearse_command",
+        "send still pictures down the street and show what arrives",
+    ),
     "models": (
         "models.cli",
         "add_models_commands",

@@ -10,12 +10,16 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 
 from edge_agent.errors import AgentError, ConsentMissingError, RevokedError, SettingError
 from edge_agent.invite import Invite, parse_invite
 from privacy.redaction import redact_event
+
+if TYPE_CHECKING:
+    from edge_agent.search import FaceSearch
 
 EXIT_OK, EXIT_ERROR, EXIT_USAGE, EXIT_NO_CONSENT, EXIT_REVOKED = 0, 1, 2, 3, 4
 
@@ -26,6 +30,7 @@ examples:
   countenance-agent run      --invite 'http://127.0.0.1:8000/v1/join#...' --camera clip.mp4 --loop --duration 60
   countenance-agent withdraw --invite 'https://studio.example/v1/join#...'
   countenance-agent doctor   --json
+  countenance-agent preview  portrait.jpg --out out/preview
 
 exit status: 0 done, 1 error, 2 wrong usage, 3 no valid consent, 4 ended by the other side
 """
@@ -117,7 +122,7 @@ def _run(arguments: argparse.Namespace) -> int:
     if settings.summary is None:
         print(text, end="")
     else:
-        _write(settings.summary, text)
+        _write(settings.summary, text.encode())
     if result.error is not None:
         raise result.error
     if not settings.is_quiet:
@@ -154,6 +159,47 @@ def _doctor(arguments: argparse.Namespace) -> int:
     return EXIT_OK if all(finding.is_good for finding in findings) else EXIT_ERROR
 
 
+def _preview(arguments: argparse.Namespace) -> int:
+    from edge_agent.rehearsal import decode_picture, look_at_picture
+
+    search, _ = _face_search(arguments)
+    for path in arguments.pictures:
+        outcome = look_at_picture(search, decode_picture(_read(path)))
+        if outcome.crop is None:
+            print(f"{path}: nothing would leave this machine ({outcome.skip})")
+            continue
+        found = f"{path}: {len(outcome.crop.content)} bytes as {outcome.crop.step.name} would leave, sealed"
+        if arguments.out is not None:
+            shown = arguments.out / f"{path.stem}.jpg"
+            _write(shown, outcome.crop.content)
+            found += f"; they show {shown}"
+        print(found)
+    return EXIT_OK
+
+
+def _rehearse(arguments: argparse.Namespace) -> int:
+    from edge_agent.adapters.clocks import utc_us
+    from edge_agent.rehearsal import Rehearsal, rehearse
+
+    search, detector_id = _face_search(arguments)
+    rehearsal = Rehearsal(search, detector_id=detector_id, utc_us=utc_us)
+    for line in rehearse(rehearsal, sys.stdin.buffer):
+        sys.stdout.buffer.write(line + b"\n")
+        sys.stdout.buffer.flush()
+    return EXIT_OK
+
+
+def _face_search(arguments: argparse.Namespace) -> tuple[FaceSearch, int]:
+    from edge_agent.adapters.credential_store import CredentialStore
+    from edge_agent.adapters.detector_selection import detector_manifest, load_selected, select_detector
+    from edge_agent.search import FaceSearch
+
+    manifest = detector_manifest()
+    choice = select_detector(arguments.detector, CredentialStore(arguments.home).home, manifest)
+    network = load_selected(choice, manifest)
+    return FaceSearch(network), network.detector_id
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="countenance-agent",
@@ -187,6 +233,20 @@ def _parser() -> argparse.ArgumentParser:
         "--camera", metavar="0|FILE", help="also open this camera (needs --invite and consent)"
     )
     doctor.add_argument("--json", action="store_true", help="machine-readable")
+    preview = _command(
+        commands, "preview", _preview, "show which part of a picture would leave, sealed", needs_invite=False
+    )
+    preview.add_argument("pictures", nargs="+", type=Path, metavar="PICTURE", help="picture files")
+    preview.add_argument("--out", type=Path, metavar="DIR", help="where the crops go, to be looked at")
+    rehearse = _command(
+        commands,
+        "rehearse",
+        _rehearse,
+        "seal pictures that a program sends on standard input",
+        needs_invite=False,
+    )
+    for command in (preview, rehearse):
+        command.add_argument("--detector", default="int8", help="auto, int8 or float32 (default: int8)")
     return parser
 
 
@@ -245,12 +305,19 @@ def _set_up_logging() -> None:
     logging.getLogger("aiortc").setLevel(logging.ERROR)
 
 
-def _write(path: Path, text: str) -> None:
+def _write(path: Path, content: bytes) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, "utf-8")
+        path.write_bytes(content)
     except OSError as error:
-        raise SettingError(f"the summary cannot be written: {error.strerror}") from None
+        raise SettingError(f"{path} cannot be written: {error.strerror}") from None
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise SettingError(f"{path} cannot be read: {error.strerror}") from None
 
 
 def _fail(error: AgentError, status: int) -> int:

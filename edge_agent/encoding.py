@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -46,12 +47,13 @@ class EncodedCrop:
         return f"EncodedCrop({self.step.name}, {len(self.content)} bytes)"
 
 
-def encode_crop(crop: UInt8Array, *, limit_bytes: int) -> EncodedCrop | None:
-    """Encode a crop by the first step of `LADDER` that fits.
+def encode_crop(crop: UInt8Array, *, limit_bytes: int, ladder: Sequence[Step] = LADDER) -> EncodedCrop | None:
+    """Encode a crop by the first step of a ladder that fits.
 
     Args:
         crop: uint8 of shape (side, side, 3), B, G, R.
         limit_bytes: longest content that may be sealed.
+        ladder: steps in the order in which they are tried.
 
     Returns:
         The encoded crop, or None if no step fits.
@@ -60,7 +62,7 @@ def encode_crop(crop: UInt8Array, *, limit_bytes: int) -> EncodedCrop | None:
         FrameError: the crop cannot be encoded at all.
     """
     grey: UInt8Array | None = None
-    for step in LADDER:
+    for step in ladder:
         if step.codec is Codec.JPEG_GRAY:
             grey = np.asarray(cv2.cvtColor(crop, cv2.COLOR_BGR2GRAY), np.uint8) if grey is None else grey
             picture = grey

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from edge_agent.consented_track import Choice, ConsentedTrack
-from edge_agent.encoding import EncodedCrop, encode_crop
+from edge_agent.encoding import LADDER, EncodedCrop, Step, encode_crop
 from edge_agent.frames import Frame, UInt8Array, View, make_view
 from edge_agent.gate import GateSettings, refuse_choice, refuse_quality
 from edge_agent.schedule import Look, Schedule
@@ -56,14 +57,21 @@ class FramePipeline:
         search: the face search, with its network.
         content_limit_bytes: longest crop that fits an envelope.
         gate: thresholds of the quality gate.
+        ladder: how crops may be encoded, best first.
     """
 
     def __init__(
-        self, search: FaceSearch, *, content_limit_bytes: int, gate: GateSettings | None = None
+        self,
+        search: FaceSearch,
+        *,
+        content_limit_bytes: int,
+        gate: GateSettings | None = None,
+        ladder: Sequence[Step] = LADDER,
     ) -> None:
         self._search = search
         self._limit_bytes = content_limit_bytes
         self._gate = gate or GateSettings()
+        self._ladder = ladder
         self._tracker = Tracker()
         self._schedule = Schedule()
         self._viewer = ConsentedTrack()
@@ -115,7 +123,7 @@ class FramePipeline:
         skip = refuse_quality(quality, self._gate)
         encoded = None
         if skip is None:
-            encoded = encode_crop(crop, limit_bytes=self._limit_bytes)
+            encoded = encode_crop(crop, limit_bytes=self._limit_bytes, ladder=self._ladder)
             skip = SkipReason.TOO_LARGE if encoded is None else None
         return Outcome(
             frame=frame.index,
