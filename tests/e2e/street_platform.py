@@ -6,23 +6,31 @@ Everything asynchronous runs on one loop in a thread of its own; a test calls it
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import itertools
 import os
 import re
+import sys
 import threading
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
+from uuid import UUID
 
 import psycopg
 
+from cloud.adapters.key_custody import LocalKeyCustody
+from cloud.adapters.postgres.connection import open_pool
+from cloud.adapters.postgres.timelines import Timelines
 from cloud.aggregate.packs import frames_of_packs
-from cloud.demo.agents import Agent, Viewer, give_consent, start_agent, withdraw_consent
+from cloud.demo.agents import Agent, Viewer, _spawn, give_consent, start_agent, withdraw_consent
 from cloud.demo.studio import Seat, Studio
+from cloud.platform_keys import load_kek
 from cloud.supervisor import Platform, PlatformOptions, running_platform
+from privacy.ids import SessionId, TenantId
 
 T = TypeVar("T")
 
@@ -108,6 +116,18 @@ class StreetPlatform:
         """Start an agent process."""
         return self.call(start_agent(viewer))
 
+    def start_replay(
+        self, viewer: Viewer, *, frames: int, fps: float, kind: str = "mixed", is_patient: bool = False
+    ) -> Agent:
+        """Start an agent process that sends a fixed sequence of crops (`tests.e2e.replay`)."""
+        command = [
+            sys.executable, "-m", "tests.e2e.replay", viewer.seat.invite, str(viewer.home),
+            str(frames), str(fps), kind, "patient" if is_patient else "in_time",
+        ]  # fmt: skip
+        log = viewer.home / "replay.log"
+        process = self.call(_spawn(command, log))
+        return Agent(viewer, process, log, viewer.home / "summary.json")
+
     def finish(self, agent: Agent, *, timeout_s: float = 90.0) -> Watched:
         """Wait for the agent's end and for the store to settle, then read what is there."""
         report = self.call(agent.finish(timeout_s=timeout_s), timeout_s=timeout_s + 20)
@@ -152,6 +172,28 @@ class StreetPlatform:
         query = "SELECT face, segment, bucket, mask, slots FROM frame_pack WHERE session_id = %(session)s"
         return frames_of_packs(self.rows(query, seat))
 
+    def files(self) -> Iterator[tuple[Path, bytes]]:
+        """Give every file of the platform with its content: state, logs, and PostgreSQL's data, wherever it is."""
+        with psycopg.connect(self.platform.postgres_urls.admin_url) as connection:
+            row = connection.execute("SHOW data_directory").fetchone()
+        assert row is not None
+        for path in {*files_under(self.platform.state_dir), *files_under(Path(row[0]))}:
+            with contextlib.suppress(FileNotFoundError):
+                yield path, path.read_bytes()
+
+    def kept_frames(self, seat: Seat) -> Any:
+        """Every frame that is kept of a session, in hot packs or sealed already, as `FRAME_DTYPE`."""
+        tenant = TenantId(UUID(seat.invite.partition("#")[2].partition(".")[0]))
+        return self.call(self._kept_frames(tenant, SessionId(UUID(seat.session_id))))
+
+    async def _kept_frames(self, tenant: TenantId, session: SessionId) -> Any:
+        custody = LocalKeyCustody(load_kek(self.platform.state_dir))
+        pool = await open_pool(self.platform.postgres_urls.app_url, max_size=2)
+        try:
+            return await Timelines(pool, custody).read_frames(tenant, session)
+        finally:
+            await pool.close()
+
     async def _start(self) -> None:
         options = PlatformOptions(state_dir=self.folder / "state", durable=False, log_level="debug")
         self.platform = await self._stack.enter_async_context(running_platform(options))
@@ -179,7 +221,20 @@ def count_plain_crops(content: bytes) -> int:
     return found
 
 
-def read_memory(pid: int) -> bytes:
+def count_marks(content: bytes, mark: bytes) -> int:
+    """Count places that hold any third of a 48-byte mark, plain or as a log or a dump would spell it."""
+    thirds = [mark[at : at + 16] for at in range(0, len(mark), 16)]
+    return sum(content.count(spelling) for third in thirds for spelling in spellings(third))
+
+
+def spellings(secret: bytes) -> list[bytes]:
+    """Give bytes as they are, in hexadecimal, as Python shows them, and in base64 at any alignment."""
+    shown = repr(secret)[2:-1].encode()
+    aligned = [base64.b64encode(bytes(shift) + secret)[4 if shift else 0 : -4] for shift in range(3)]
+    return [secret, secret.hex().encode(), shown, *aligned]
+
+
+def read_memory(pid: int, *, is_shared_left_out: bool = False) -> bytes:
     """Read everything a process may write to: where its data would be.
 
     Raises:
@@ -190,6 +245,8 @@ def read_memory(pid: int) -> bytes:
     with (tables / "maps").open() as maps, (tables / "mem").open("rb", buffering=0) as memory:
         for line in maps:
             where, rights, *_ = line.split()
+            if is_shared_left_out and rights.endswith("s"):
+                continue
             if not rights.startswith("rw") or line.rstrip().endswith(("[vvar]", "[vsyscall]")):
                 continue
             low, high = (int(edge, 16) for edge in where.split("-"))
