@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import time
 from pathlib import Path
 
 import cv2
 import numpy as np
+import psutil
 import pytest
 
-from tests.e2e.street_platform import StreetPlatform, count_plain_crops, files_under, read_memory
+from cloud.aggregate.slots import SLOT_BYTES
+from tests.e2e.replay import crop_of, watermark
+from tests.e2e.street_platform import (
+    StreetPlatform,
+    count_marks,
+    count_plain_crops,
+    read_memory,
+)
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
@@ -17,6 +27,13 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 def plain_crops_in_memory(pid: int) -> int:
     try:
         return count_plain_crops(read_memory(pid))
+    except (PermissionError, FileNotFoundError):
+        pytest.skip("this user may not read other processes' memory")
+
+
+def marks_in_memory(pid: int) -> int:
+    try:
+        return count_marks(read_memory(pid), watermark())
     except (PermissionError, FileNotFoundError):
         pytest.skip("this user may not read other processes' memory")
 
@@ -39,9 +56,44 @@ def test_no_plaintext_crop_leaves_the_agent_except_to_the_classify_worker(
     for name in ("ingest", "aggregate", "api", "lifecycle", "redis", "postgres"):
         assert plain_crops_in_memory(pids[name]) == 0, name
     street.finish(agent)
-    state = street.platform.state_dir
-    for path in files_under(state / "postgres") + files_under(state / "logs") + files_under(state / "redis"):
-        assert count_plain_crops(path.read_bytes()) == 0, path.name
+    for path, content in street.files():
+        assert count_plain_crops(content) == 0, path.name
+
+
+@pytest.mark.parametrize("shift", range(7))
+def test_the_canary_is_seen_however_a_raw_crop_would_be_spelled(shift: int) -> None:
+    crop = bytes(shift) + crop_of(5, "raw").content
+    for spelled in (crop, crop.hex().encode(), repr(crop).encode(), base64.b64encode(crop)):
+        assert count_marks(b"before" + spelled + b"after", watermark()) >= 2
+    assert count_marks(np.random.default_rng(2).bytes(1 << 20), watermark()) == 0
+
+
+def test_no_raw_crop_is_found_in_any_process_or_file_of_the_platform(street: StreetPlatform) -> None:
+    viewer = street.consented_viewer(Path("replay"))
+    agent = street.start_replay(viewer, frames=240, fps=30, kind="raw")
+    street.stored_until(viewer.seat, 60)
+    assert marks_in_memory(agent.pid) > 0, "the search finds nothing where crops must be"
+    pack = bytes(
+        street.rows("SELECT slots FROM frame_pack WHERE session_id = %(session)s", viewer.seat)[0][0]
+    )
+    records = [
+        pack[at : at + SLOT_BYTES]
+        for at in range(0, len(pack), SLOT_BYTES)
+        if any(pack[at : at + SLOT_BYTES])
+    ]
+    pids = street.platform.pids
+    for name in ("ingest", "aggregate", "api", "lifecycle", "redis", "postgres"):
+        assert marks_in_memory(pids[name]) == 0, name
+    for backend in psutil.Process(pids["postgres"]).children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess, FileNotFoundError):
+            content = read_memory(backend.pid, is_shared_left_out=True)
+            assert count_marks(content, watermark()) == 0, backend.name()
+    assert street.status_of(agent, timeout_s=40) == 0
+    found_in_wal = 0
+    for path, content in street.files():
+        assert count_marks(content, watermark()) == 0, path.name
+        found_in_wal += "pg_wal" in path.parts and any(record in content for record in records)
+    assert found_in_wal, "the search does not even find stored records in what PostgreSQL writes ahead"
 
 
 def test_withdrawing_while_watching_stores_no_further_frame_and_deletes_the_rest(
