@@ -5,10 +5,11 @@
 #   make check           lint, types, import contracts
 #   make up              start the whole platform and keep it running (Ctrl-C stops it)
 #   make bench           measure the street: 1, 2, 4, 8 viewers (needs about five minutes)
+#   make bench-classify  measure the expression network in every runtime (needs about two minutes)
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test check up bench clean
+.PHONY: help demo test check up bench bench-classify clean
 
 # The first Python >= 3.11 found; override with `make PYTHON=/path/to/python demo`.
 PYTHON ?= $(firstword $(foreach name,python3 python3.13 python3.12 python3.11 python,\
@@ -55,6 +56,10 @@ up: $(VENV)/.installed-demo
 bench: $(VENV)/.installed-demo
 	@mkdir -p $(OUT)/bench
 	$(BIN)/countenance bench street --viewers $(VIEWERS) $(if $(COUNTENANCE_DATA),--data $(COUNTENANCE_DATA)) --out $(OUT)/bench/street.json
+
+bench-classify: $(VENV)/.installed-demo
+	@mkdir -p $(OUT)/bench
+	$(BIN)/countenance bench classify $(if $(COUNTENANCE_DATA),--data $(COUNTENANCE_DATA)) --out $(OUT)/bench/classify.json
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadgroup $(TESTS)

@@ -1,4 +1,4 @@
-"""The expression network on LiteRT: the CPU engine, one thread."""
+"""The expression network on LiteRT: the CPU engine, one thread unless more are asked for."""
 
 from __future__ import annotations
 
@@ -20,12 +20,14 @@ class LiteRtClassifier:
         content: verified bytes of a `.tflite` variant with float32 interface.
         side_px: side of the network input.
         name: for metrics and logs.
+        threads: of one invocation; a worker uses one, and runs more workers for more cores.
     """
 
     device = "cpu"
 
-    def __init__(self, content: bytes, *, side_px: int, name: str) -> None:
+    def __init__(self, content: bytes, *, side_px: int, name: str, threads: int = 1) -> None:
         self.name = name
+        self._threads = threads
         self._content = content
         self._side_px = side_px
         self._interpreters: dict[int, Interpreter] = {}
@@ -52,7 +54,7 @@ class LiteRtClassifier:
     def _interpreter(self, batch: int) -> Any:
         made = self._interpreters.get(batch)
         if made is None:
-            made = Interpreter(model_content=self._content, num_threads=1)
+            made = Interpreter(model_content=self._content, num_threads=self._threads)
             feed = made.get_input_details()[0]["index"]
             made.resize_tensor_input(feed, (batch, self._side_px, self._side_px, 1), strict=False)
             made.allocate_tensors()

@@ -6,13 +6,23 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-_EXAMPLES = """\
+_STREET_EXAMPLES = """\
 examples:
   countenance bench street --viewers 1,2,4,8 --out street.json
   countenance bench street --viewers 2 --seconds 60 --data DIR --out street.json
 
 DIR holds films of real people under videos/; without it two made-up viewers are performed.
 Measure on a quiet machine: agents and servers share its cores.
+"""
+
+_CLASSIFY_EXAMPLES = """\
+examples:
+  countenance bench classify --out classify.json
+  countenance bench classify --data DIR --out classify.json     also says what each variant costs in accuracy
+  countenance bench classify --artifact out/expression --out classify.json
+
+The same network in every runtime, one after the other, round after round: LiteRT int8, LiteRT float32,
+tf.function and Keras predict; 1 and 2 threads; 1, 8, 32 and 64 crops a call. The headline is one thread, one crop.
 """
 
 
@@ -24,7 +34,7 @@ def add_bench_commands(subparsers: Any) -> None:
         "street",
         help="agents to timeline, everything on this machine, more and more viewers",
         description="Run N agents and the whole platform on this machine; say up to which N each viewer is held.",
-        epilog=_EXAMPLES,
+        epilog=_STREET_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     street.add_argument(
@@ -40,6 +50,42 @@ def add_bench_commands(subparsers: Any) -> None:
     street.add_argument("--data", type=Path, metavar="DIR", help="folder with films of real people")
     street.add_argument("--out", type=Path, required=True, metavar="FILE.json", help="where the figures go")
     street.set_defaults(handler=_street)
+    _add_classify(kinds)
+
+
+def _add_classify(kinds: Any) -> None:
+    classify = kinds.add_parser(
+        "classify",
+        help="the expression network: LiteRT int8 and float32, tf.function, Keras predict",
+        description="Time the shipped expression network in every runtime, and say what int8 costs in accuracy.",
+        epilog=_CLASSIFY_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    classify.add_argument("--data", type=Path, metavar="DIR", help="folder with test sets, for the accuracy")
+    classify.add_argument(
+        "--artifact", type=Path, metavar="DIR", help="expression artifact (default: the shipped one)"
+    )
+    classify.add_argument(
+        "--row-seconds",
+        type=_row_seconds,
+        default=6.0,
+        metavar="S",
+        help="time for each row of the table, 0.1 to 120 (default: 6)",
+    )
+    classify.add_argument("--out", type=Path, required=True, metavar="FILE.json", help="where the figures go")
+    classify.set_defaults(handler=_classify)
+
+
+def _classify(arguments: argparse.Namespace) -> int:
+    from cloud.bench.classify import run_classify
+
+    run_classify(
+        out=arguments.out,
+        data=arguments.data,
+        artifact=arguments.artifact,
+        seconds=arguments.row_seconds,
+    )
+    return 0
 
 
 def _street(arguments: argparse.Namespace) -> int:
@@ -70,4 +116,14 @@ def _seconds(text: str) -> float:
         seconds = 0.0
     if not 5 <= seconds <= 600:
         raise argparse.ArgumentTypeError("give 5 to 600 seconds")
+    return seconds
+
+
+def _row_seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0.1 <= seconds <= 120:
+        raise argparse.ArgumentTypeError("give 0.1 to 120 seconds")
     return seconds

@@ -14,21 +14,33 @@ from typing import Any
 
 import psutil
 
+from cloud.bench.instruction_sets import cpu_flags, named_flags
 from cloud.errors import DemoError
 
-VERSIONS_OF = ("countenance", "aiortc", "ai-edge-litert", "tensorflow-cpu", "tensorflow", "numpy",
+VERSIONS_OF = ("countenance", "aiortc", "ai-edge-litert", "tensorflow-cpu", "tensorflow", "keras", "numpy",
                "opencv-python-headless", "psycopg", "redis", "uvloop")  # fmt: skip
+
+BUSY_LOAD_PER_CORE = 0.25
 
 
 def describe_machine() -> dict[str, Any]:
-    """Return what figures depend on: processor, cores, memory, system."""
+    """Return what figures depend on: processor with its instruction sets, cores, memory, system, load."""
     return {
         "processor": _processor_name(),
         "cores": os.cpu_count(),
+        "instruction_sets": named_flags(cpu_flags()),
         "memory_mb": psutil.virtual_memory().total // 2**20,
         "system": platform.platform(),
         "load_before": round(psutil.getloadavg()[0], 2),
     }
+
+
+def busy_note(before: Mapping[str, Any]) -> str:
+    """Say whether the machine was quiet enough for absolute times to be believed."""
+    load, cores = float(before["load_before"]), int(before["cores"] or 1)
+    if load > BUSY_LOAD_PER_CORE * cores:
+        return f"the machine was busy (load {load:.1f} on {cores} cores): believe ratios, not absolute times"
+    return f"the machine was quiet (load {load:.1f} on {cores} cores)"
 
 
 def describe_versions() -> dict[str, str]:
@@ -46,7 +58,7 @@ def write_benchmark(
     path: Path,
     *,
     name: str,
-    headline: Mapping[str, float | None],
+    headline: Mapping[str, float | str | None],
     details: Mapping[str, Any],
     before: Mapping[str, Any],
 ) -> None:
