@@ -20,6 +20,7 @@ SERVING_MODELS = frozenset(
         "models.expression.inference",
         "models.expression.loading",
         "models.expression.preprocessing",
+        "models.expression.scope",
         "models.expression.taxonomy",
         "models.face_crop",
         "models.face_crop.alignment",
