@@ -2,9 +2,10 @@
 
 Rules (architecture rule G10). Only the chosen track is ever cropped. With one face in view, it is the
 viewer. With several at the start, the viewer is the one that is clearly largest and nearest the middle
-for a third of a second; until then every frame is dropped as ambiguous. Once chosen, a track is followed
-however many others appear, until it touches another one or is lost; then nothing goes on until the choice
-is clear again, because nothing here can tell two people apart.
+for a third of a second; until then every frame is dropped as ambiguous. A rival, which is anything beside it that is
+about as large and looks at all like a face, confirmed or not, leaves the choice open, and reopens it for a second.
+After that second a track is followed however many others appear, until it touches another one or is lost;
+then nothing goes on until the choice is clear again, because nothing here can tell two people apart.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from edge_agent.geometry import centre_distance, iou
+from edge_agent.geometry import Box, centre_distance, iou
 from edge_agent.tracking import Track
 
 
@@ -51,6 +52,9 @@ class ChoiceSettings:
         dominance: how many times more prominent than the next one.
         touch_distance: centre distance over mean side below which two tracks may swap.
         touch_iou: overlap above which two tracks may swap.
+        rival_size: smallest and largest side of a rival, per side of the viewer's face.
+        rival_memory_frames: a rival that was not confirmed counts for this long after it was last seen.
+        probation_frames: a rival reopens a choice that is not older than this.
     """
 
     return_frames: int = 3
@@ -58,6 +62,9 @@ class ChoiceSettings:
     dominance: float = 1.3
     touch_distance: float = 0.75
     touch_iou: float = 0.1
+    rival_size: tuple[float, float] = (0.7, 2.0)
+    rival_memory_frames: int = 15
+    probation_frames: int = 30
 
 
 class ConsentedTrack:
@@ -69,24 +76,39 @@ class ConsentedTrack:
         self._candidate: Track | None = None
         self._streak = 0
         self._was_followed = False
+        self._age_frames = 0
+        self._rivals: list[tuple[Box, int]] = []
 
     @property
     def followed(self) -> Track | None:
         """The chosen track, visible or not."""
         return self._followed
 
-    def choose(self, tracks: Sequence[Track], *, width: int, height: int) -> Choice:
+    @property
+    def is_settled(self) -> bool:
+        """Whether a second face would no longer reopen the choice."""
+        return self._followed is not None and self._age_frames >= self._settings.probation_frames
+
+    def choose(
+        self, tracks: Sequence[Track], *, width: int, height: int, rivals: Sequence[Box] = ()
+    ) -> Choice:
         """Decide for one frame.
 
         Args:
             tracks: all live tracks after this frame's look.
             width: of the frame, in pixels.
             height: of the frame, in pixels.
+            rivals: places that this frame's look found to be like a face, without confirming it.
         """
         visible = [track for track in tracks if track.visible]
+        self._remember(rivals)
+        self._age_frames += 1
         if self._followed is not None and not any(track is self._followed for track in tracks):
             self._release()
-        if self._followed is not None and self._touches(self._followed, visible):
+        if self._followed is not None and (
+            self._touches(self._followed, visible)
+            or (not self.is_settled and self._is_contested(self._followed, visible))
+        ):
             self._release()
             return Choice(standing=Standing.AMBIGUOUS, track=None, faces=len(visible))
         if self._followed is None:
@@ -97,6 +119,26 @@ class ConsentedTrack:
         if not self._followed.visible:
             return Choice(standing=Standing.HIDDEN, track=None, faces=len(visible))
         return Choice(standing=Standing.FOLLOWED, track=self._followed, faces=len(visible))
+
+    def _remember(self, rivals: Sequence[Box]) -> None:
+        kept = [
+            (box, age + 1)
+            for box, age in self._rivals
+            if age < self._settings.rival_memory_frames
+            and not any(_is_same_place(box, new) for new in rivals)
+        ]
+        self._rivals = kept + [(box, 0) for box in rivals]
+
+    def _is_contested(self, chosen: Track, visible: Sequence[Track]) -> bool:
+        """Tell whether another face, confirmed or not, could as well be the viewer's."""
+        least, most = (factor * chosen.box.side for factor in self._settings.rival_size)
+        if any(track is not chosen and track.box.side >= least for track in visible):
+            return True
+        return any(
+            least <= rival.side <= most and not _is_on_body(rival, chosen.box)
+            for rival, _ in self._rivals
+            if not any(_is_same_place(rival, track.box) for track in visible)
+        )
 
     def _release(self) -> None:
         self._followed, self._candidate, self._streak = None, None, 0
@@ -119,10 +161,13 @@ class ConsentedTrack:
             return
         ranked = sorted(visible, key=lambda t: _prominence(t, width, height), reverse=True)
         best = ranked[0]
-        clear = len(ranked) == 1 or (
-            _prominence(best, width, height)
-            >= self._settings.dominance * _prominence(ranked[1], width, height)
-            and not self._touches(best, visible)
+        clear = not self._is_contested(best, visible) and (
+            len(ranked) == 1
+            or (
+                _prominence(best, width, height)
+                >= self._settings.dominance * _prominence(ranked[1], width, height)
+                and not self._touches(best, visible)
+            )
         )
         if not clear:
             self._candidate, self._streak = None, 0
@@ -130,13 +175,23 @@ class ConsentedTrack:
         self._streak = self._streak + 1 if best is self._candidate else 1
         self._candidate = best
         if self._streak >= self._needed(len(ranked)):
-            self._followed, self._was_followed = best, True
+            self._followed, self._was_followed, self._age_frames = best, True, 0
             self._candidate, self._streak = None, 0
 
     def _needed(self, faces: int) -> int:
         if faces > 1:
             return self._settings.crowd_frames
         return self._settings.return_frames if self._was_followed else 1
+
+
+def _is_same_place(a: Box, b: Box) -> bool:
+    return centre_distance(a, b) < 0.75 * min(a.side, b.side) or iou(a, b) > 0.3
+
+
+def _is_on_body(place: Box, face: Box) -> bool:
+    """Tell whether a place lies where the body of this face is: prints on clothes and hands look like faces."""
+    (x, y), (face_x, face_y) = place.centre, face.centre
+    return y - face_y > 0.6 * face.side and abs(x - face_x) < 2 * face.side
 
 
 def _prominence(track: Track, width: int, height: int) -> float:

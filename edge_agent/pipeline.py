@@ -9,6 +9,7 @@ from edge_agent.consented_track import Choice, ConsentedTrack
 from edge_agent.encoding import LADDER, EncodedCrop, Step, encode_crop
 from edge_agent.frames import Frame, UInt8Array, View, make_view
 from edge_agent.gate import GateSettings, refuse_choice, refuse_quality
+from edge_agent.geometry import Box
 from edge_agent.schedule import Look, Schedule
 from edge_agent.search import FaceSearch
 from edge_agent.tracking import Track, Tracker
@@ -86,8 +87,10 @@ class FramePipeline:
         """
         view = make_view(frame)
         self._advance(frame, view)
-        look = self._look(frame, view)
-        choice = self._viewer.choose(self._tracker.tracks, width=frame.width, height=frame.height)
+        look, rivals = self._look(frame, view)
+        choice = self._viewer.choose(
+            self._tracker.tracks, width=frame.width, height=frame.height, rivals=rivals
+        )
         self._tracker.settle()
         skip = refuse_choice(choice, dark=choice.faces == 0 and is_dark(view.grey))
         if skip is not None or choice.track is None:
@@ -99,20 +102,20 @@ class FramePipeline:
         self._tracker.advance(before, view.grey, scale=view.scale)
         self._before, self._before_index = view.grey, frame.index
 
-    def _look(self, frame: Frame, view: View) -> Look:
-        followed = self._viewer.followed
-        look = self._schedule.next_look(self._tracker.tracks, followed=followed)
+    def _look(self, frame: Frame, view: View) -> tuple[Look, tuple[Box, ...]]:
+        followed, is_settled = self._viewer.followed, self._viewer.is_settled
+        look = self._schedule.next_look(self._tracker.tracks, followed=followed, is_settled=is_settled)
+        rivals: tuple[Box, ...] = ()
         if look is Look.SCAN:
             known = (followed.box,) if followed is not None else ()
-            self._tracker.take(self._search.scan(frame, view, known=known), fine=False)
-        needs_close_up = followed is not None and (
-            look is Look.CLOSE_UP or (look is Look.SCAN and not followed.flowed)
-        )
-        if needs_close_up and followed is not None:
+            sighting = self._search.scan(frame, view, known=known, is_wary=not is_settled)
+            self._tracker.take(sighting.faces, fine=False)
+            rivals = sighting.rivals
+        if followed is not None and look is not Look.CARRY and self._schedule.is_close_up_due(followed):
             face = self._search.close_up(frame, followed.box)
             if face is not None:
                 self._tracker.support(followed, face, fine=True)
-        return look
+        return look, rivals
 
     def _crop(self, frame: Frame, choice: Choice, track: Track, look: Look) -> Outcome:
         try:

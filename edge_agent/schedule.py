@@ -27,6 +27,7 @@ class ScheduleSettings:
         scan_every: whole-view looks for further faces, while one face is tracked.
         crowd_scan_every: while several faces are tracked.
         near_scan_every: while another face is near the followed one.
+        wary_scan_every: while a second face would reopen the choice of the viewer.
         choosing_scan_every: while it is open which of several faces is the viewer's.
         eager_frames: scans on every frame for this long after the last face was seen.
         idle_scan_every: after that.
@@ -36,6 +37,7 @@ class ScheduleSettings:
     scan_every: int = 15
     crowd_scan_every: int = 4
     near_scan_every: int = 2
+    wary_scan_every: int = 4
     choosing_scan_every: int = 3
     eager_frames: int = 15
     idle_scan_every: int = 3
@@ -49,19 +51,20 @@ class Schedule:
         self._since_scan = 1 << 20
         self._since_face = 0
 
-    def next_look(self, tracks: Sequence[Track], *, followed: Track | None) -> Look:
+    def next_look(self, tracks: Sequence[Track], *, followed: Track | None, is_settled: bool = True) -> Look:
         """Choose for this frame, after its tracks were moved by flow.
 
         Args:
             tracks: all live tracks.
             followed: the viewer's track if one is chosen.
+            is_settled: that choice stands, whoever comes into view.
         """
-        look = self._choose(tracks, followed)
+        look = self._choose(tracks, followed, is_settled)
         self._since_scan = 0 if look is Look.SCAN else self._since_scan + 1
         self._since_face = 0 if any(track.visible for track in tracks) else self._since_face + 1
         return look
 
-    def _choose(self, tracks: Sequence[Track], followed: Track | None) -> Look:
+    def _choose(self, tracks: Sequence[Track], followed: Track | None, is_settled: bool) -> Look:
         settings, since = self._settings, self._since_scan + 1
         if not tracks:
             wait = 1 if self._since_face < settings.eager_frames else settings.idle_scan_every
@@ -73,11 +76,14 @@ class Schedule:
         if others:
             wait = settings.near_scan_every if _any_near(followed, others) else settings.crowd_scan_every
         else:
-            wait = settings.scan_every
+            wait = settings.scan_every if is_settled else settings.wary_scan_every
         if since >= wait:
             return Look.SCAN
-        due = followed.undetected_frames >= settings.close_up_every
-        return Look.CLOSE_UP if due or not followed.flowed else Look.CARRY
+        return Look.CLOSE_UP if self.is_close_up_due(followed) else Look.CARRY
+
+    def is_close_up_due(self, followed: Track) -> bool:
+        """Tell whether the followed track needs a close-up on this frame, also beside a scan."""
+        return followed.unrefined_frames >= self._settings.close_up_every or not followed.flowed
 
 
 def _any_near(followed: Track, others: Sequence[Track]) -> bool:

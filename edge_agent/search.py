@@ -32,6 +32,9 @@ class SearchSettings:
         sure_side_px: how large, in network input pixels.
         close_up_factor: side of the close-up per side of the face.
         proposals_max: close-ups per scan: bounds the work that a crowd can cause.
+        rival_min_score: score in the whole view from which a place may be a second face that was not confirmed.
+        rival_close_up_min_score: score that it must have in close-up as well.
+        doubts_max: close-ups per scan at places below `propose_min_score`, while the viewer is not settled.
     """
 
     propose_min_score: float = 0.25
@@ -41,6 +44,23 @@ class SearchSettings:
     sure_side_px: float = 36.0
     close_up_factor: float = 2.5
     proposals_max: int = 8
+    rival_min_score: float = 0.15
+    rival_close_up_min_score: float = 0.3
+    doubts_max: int = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Sighting:
+    """What one scan saw, in frame pixels.
+
+    Attributes:
+        faces: confirmed faces, best first; those near a known box as seen in the whole view, so with coarse
+            landmarks.
+        rivals: places that look like a face without being confirmed as one.
+    """
+
+    faces: tuple[Detection, ...]
+    rivals: tuple[Box, ...] = ()
 
 
 class FaceSearch:
@@ -51,33 +71,49 @@ class FaceSearch:
         self._settings = settings or SearchSettings()
         self.inferences = 0
 
-    def scan(self, frame: Frame, view: View, *, known: tuple[Box, ...] = ()) -> tuple[Detection, ...]:
+    def scan(
+        self, frame: Frame, view: View, *, known: tuple[Box, ...] = (), is_wary: bool = False
+    ) -> Sighting:
         """Look at the whole view, and at each new place in close-up.
 
         Args:
             frame: the full picture.
             view: the same picture made small.
             known: boxes of faces already followed; a proposal there needs no new confirmation.
-
-        Returns:
-            Faces, best first; those near a known box as seen in the whole view, so with coarse landmarks.
+            is_wary: also look closely at fainter places, because a second face would matter now.
         """
         settings = self._settings
         self.inferences += 1
-        proposals = detect(self._network, view.bgr, min_score=settings.propose_min_score)
-        placed = [
-            p.moved(factor=1.0 / view.scale, dx=0.0, dy=0.0) for p in proposals[: settings.proposals_max]
+        least = settings.rival_min_score if is_wary else settings.propose_min_score
+        seen = [
+            face.moved(factor=1.0 / view.scale, dx=0.0, dy=0.0)
+            for face in detect(self._network, view.bgr, min_score=least)
         ]
+        placed = [face for face in seen if face.score >= settings.propose_min_score][: settings.proposals_max]
         claimed = {_nearest(placed, box) for box in known}
         faces = [face for i, face in enumerate(placed) if i in claimed]
+        doubts = []
         for i, face in enumerate(placed):
             if i in claimed:
                 continue
-            sure = self._is_sure(face, view)
-            confirmed = face if sure else self.close_up(frame, face.box, min_score=settings.confirm_min_score)
-            if confirmed is not None and not any(_same_place(confirmed.box, other.box) for other in faces):
-                faces.append(confirmed)
-        return tuple(faces)
+            closer = face if self._is_sure(face, view) else self._glimpse(frame, face.box)
+            if closer is None:
+                continue
+            if closer.score < settings.confirm_min_score:
+                doubts.append(closer.box)
+            elif not _is_among(closer.box, faces):
+                faces.append(closer)
+        if is_wary and (faces or known):
+            doubts += self._doubt_faint(frame, seen)
+        rivals = tuple(box for box in doubts if not _is_among(box, faces))
+        return Sighting(faces=tuple(faces), rivals=rivals)
+
+    def _doubt_faint(self, frame: Frame, seen: list[Detection]) -> list[Box]:
+        """Look closely at the best of the places that are too faint to be proposals."""
+        settings = self._settings
+        faint = [face for face in seen if face.score < settings.propose_min_score][: settings.doubts_max]
+        closer = [self._glimpse(frame, face.box) for face in faint]
+        return [face.box for face in closer if face is not None]
 
     def close_up(self, frame: Frame, box: Box, *, min_score: float | None = None) -> Detection | None:
         """Look closely at one place.
@@ -109,6 +145,9 @@ class FaceSearch:
         near = [face for face in found if _same_place(face.box, box)]
         return min(near, key=lambda face: centre_distance(face.box, box), default=None)
 
+    def _glimpse(self, frame: Frame, box: Box) -> Detection | None:
+        return self.close_up(frame, box, min_score=self._settings.rival_close_up_min_score)
+
     def _is_sure(self, face: Detection, view: View) -> bool:
         side_px = face.box.side * view.scale * INPUT_PX / max(view.grey.shape)
         return face.score >= self._settings.sure_min_score and side_px >= self._settings.sure_side_px
@@ -116,6 +155,10 @@ class FaceSearch:
 
 def _same_place(a: Box, b: Box) -> bool:
     return centre_distance(a, b) < 0.75 * max(1.0, min(a.side, b.side))
+
+
+def _is_among(box: Box, faces: list[Detection]) -> bool:
+    return any(_same_place(box, other.box) for other in faces)
 
 
 def _nearest(faces: list[Detection], box: Box) -> int | None:

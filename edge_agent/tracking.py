@@ -42,6 +42,7 @@ class Track:
         flowed: flow carried it to this frame.
         unseen_frames: frames since it was last visible.
         undetected_frames: frames since the latest detection.
+        unrefined_frames: frames since the latest detection in close-up.
         velocity: pixels per frame, x and y, used only while nothing supports the track.
     """
 
@@ -53,6 +54,7 @@ class Track:
     flowed: bool = False
     unseen_frames: int = 0
     undetected_frames: int = 0
+    unrefined_frames: int = 0
     velocity: tuple[float, float] = (0.0, 0.0)
 
 
@@ -73,6 +75,7 @@ class Tracker:
         """
         for track in self.tracks:
             track.undetected_frames += 1
+            track.unrefined_frames += 1
             matrix = None
             if before is not None and track.visible:
                 matrix = carry(before, after, track.box.scaled(scale))
@@ -108,6 +111,8 @@ class Tracker:
         track.score = detection.score
         track.visible = True
         track.undetected_frames = 0
+        if fine:
+            track.unrefined_frames = 0
 
     def take(self, detections: tuple[Detection, ...], *, fine: bool) -> list[Track]:
         """Give each detection to the nearest track, or begin a new one; return the tracks it supported."""

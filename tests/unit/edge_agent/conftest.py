@@ -17,10 +17,14 @@ LANDMARK_OFFSETS = np.array(
 
 
 class PatchNetwork:
-    """Implements `FaceNetwork`; a patch of green at least `min_side_px` wide on the input is a face."""
+    """Implements `FaceNetwork`; a patch of green at least `min_side_px` wide on the input is a face.
+
+    A faint face, whose patch is blue as well, has other scores: `faint_far`, and `faint_near` where it spans 30 px.
+    """
 
     def __init__(self, *, score: float = 0.95, min_side_px: int = 6) -> None:
         self.score = score
+        self.faint_far, self.faint_near = 0.2, 0.5
         self.min_side_px = min_side_px
         self.inferences = 0
         self.is_blind = False
@@ -37,10 +41,11 @@ class PatchNetwork:
             return raw_boxes, raw_scores
         pixels = image[0].astype(np.int16)
         mask = ((pixels[..., 1] - pixels[..., 0]) > 50).astype(np.uint8)
-        count, _, stats, _ = cv2.connectedComponentsWithStats(mask)
+        count, labels, stats, _ = cv2.connectedComponentsWithStats(mask)
         anchors = short_range_anchors()
-        for x, y, width, height, _ in stats[1:count]:
+        for label, (x, y, width, height, _) in enumerate(stats[1:count], start=1):
             side = max(width, height)
+            score = self._score(is_faint=pixels[labels == label, 2].mean() > 170, side=side)
             if side < self.min_side_px:
                 continue
             centre = np.array([x + width / 2, y + height / 2], np.float32)
@@ -48,22 +53,29 @@ class PatchNetwork:
             offset = centre - anchors[anchor] * INPUT_PX
             marks = (offset + LANDMARK_OFFSETS * side).reshape(-1)
             raw_boxes[0, anchor] = np.concatenate([offset, [side, side], marks])
-            raw_scores[0, anchor, 0] = np.log(self.score / (1 - self.score))
+            raw_scores[0, anchor, 0] = np.log(score / (1 - score))
         return raw_boxes, raw_scores
+
+    def _score(self, *, is_faint, side):
+        if not is_faint:
+            return self.score
+        return self.faint_near if side >= 30 else self.faint_far
 
 
 def paint(faces, *, width=640, height=480, seed=0, background=90):
-    """Return a picture with a textured green square per face, each given as (centre x, centre y, side)."""
+    """Return a picture with a textured green square per face, each (centre x, centre y, side[, is faint])."""
     picture = (
         np.random.default_rng(1)
         .integers(background - 20, background + 20, (height, width, 3))
         .astype(np.uint8)
     )
     picture = cv2.GaussianBlur(picture, (0, 0), 3)
-    for number, (x, y, side) in enumerate(faces):
+    for number, (x, y, side, *is_faint) in enumerate(faces):
         texture = np.random.default_rng(seed + number).integers(0, 90, (12, 12, 3)).astype(np.uint8)
         patch = cv2.resize(texture, (side, side), interpolation=cv2.INTER_CUBIC)
         patch[..., 1] = np.maximum(patch[..., 1], 0) // 2 + 165
+        if any(is_faint):
+            patch[..., 0] = 255
         left, top = round(x - side / 2), round(y - side / 2)
         rows = slice(max(0, top), min(height, top + side))
         columns = slice(max(0, left), min(width, left + side))

@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -46,10 +47,17 @@ def test_two_equal_faces_stay_ambiguous_for_ever():
     assert {consented.choose(pair, **SIZE).standing for _ in range(100)} == {Standing.AMBIGUOUS}
 
 
-def test_a_second_face_far_away_does_not_stop_the_viewer():
+def settled(viewer):
     consented = ConsentedTrack()
+    for _ in range(ChoiceSettings().probation_frames + 1):
+        consented.choose([viewer], **SIZE)
+    assert consented.is_settled
+    return consented
+
+
+def test_a_second_face_far_away_does_not_stop_the_viewer():
     viewer = track(1)
-    consented.choose([viewer], **SIZE)
+    consented = settled(viewer)
     choice = consented.choose([viewer, track(2, x=560, side=200)], **SIZE)
     assert (choice.standing, choice.track, choice.faces) == (Standing.FOLLOWED, viewer, 2)
 
@@ -75,9 +83,8 @@ def test_a_viewer_who_looks_away_for_a_moment_is_hidden_not_lost():
 
 
 def test_while_the_viewer_is_hidden_another_face_is_never_taken_instead():
-    consented = ConsentedTrack()
     viewer = track(1)
-    consented.choose([viewer], **SIZE)
+    consented = settled(viewer)
     viewer.visible = False
     choice = consented.choose([viewer, track(2, x=100)], **SIZE)
     assert (choice.standing, choice.track, choice.faces) == (Standing.HIDDEN, None, 1)
@@ -98,6 +105,61 @@ def test_after_a_loss_two_faces_are_ambiguous():
     consented.choose([], **SIZE)
     pair = [track(2, x=200), track(3, x=440)]
     assert consented.choose(pair, **SIZE).standing is Standing.AMBIGUOUS
+
+
+def box(x, y, side):
+    return track(0, x, y, side).box
+
+
+@pytest.mark.parametrize("side", [90, 120, 160])
+def test_a_face_of_similar_size_leaves_the_choice_open_however_central_the_other_is(side):
+    consented = ConsentedTrack()
+    pair = [track(1, x=320), track(2, x=80, y=100, side=side)]
+    assert {consented.choose(pair, **SIZE).standing for _ in range(100)} == {Standing.AMBIGUOUS}
+
+
+def test_a_rival_that_was_not_confirmed_leaves_the_choice_open_until_it_is_gone():
+    consented, settings = ConsentedTrack(), ChoiceSettings()
+    viewer, rival = track(1, x=200), box(440, 240, 110)
+    for _ in range(60):
+        assert consented.choose([viewer], rivals=[rival], **SIZE).standing is Standing.AMBIGUOUS
+    standings = [consented.choose([viewer], **SIZE).standing for _ in range(settings.rival_memory_frames + 1)]
+    assert standings == [Standing.AMBIGUOUS] * settings.rival_memory_frames + [Standing.FOLLOWED]
+
+
+def test_a_rival_is_remembered_when_another_place_is_seen_after_it():
+    consented, viewer = ConsentedTrack(), track(1, x=200)
+    consented.choose([viewer], rivals=[box(440, 240, 110)], **SIZE)
+    print_on_shirt = box(200, 380, 110)
+    choice = consented.choose([viewer], rivals=[print_on_shirt], **SIZE)
+    assert choice.standing is Standing.AMBIGUOUS
+
+
+def test_a_rival_or_a_second_face_within_the_first_second_reopens_the_choice():
+    viewer = track(1, x=200)
+    for late in ({"rivals": [box(440, 240, 120)]}, {"others": [track(2, x=440)]}):
+        consented = ConsentedTrack()
+        assert consented.choose([viewer], **SIZE).standing is Standing.FOLLOWED
+        tracks = [viewer, *late.get("others", [])]
+        choice = consented.choose(tracks, rivals=late.get("rivals", []), **SIZE)
+        assert (choice.standing, choice.track) == (Standing.AMBIGUOUS, None)
+
+
+def test_a_rival_after_the_first_second_changes_nothing():
+    viewer = track(1, x=200)
+    consented = settled(viewer)
+    choice = consented.choose([viewer], rivals=[box(440, 240, 120)], **SIZE)
+    assert choice.standing is Standing.FOLLOWED
+
+
+@pytest.mark.parametrize(
+    "place",
+    [(320, 240, 120), (330, 400, 110), (180, 340, 120), (560, 240, 70), (560, 240, 300)],
+    ids=["the face itself", "a print on the shirt", "a hand", "someone far behind", "a patch of the wall"],
+)
+def test_what_is_no_second_person_beside_the_viewer_is_no_rival(place):
+    choice = ConsentedTrack().choose([track(1)], rivals=[box(*place)], **SIZE)
+    assert choice.standing is Standing.FOLLOWED
 
 
 places = st.tuples(st.integers(60, 580), st.integers(60, 420), st.integers(30, 200), st.booleans())

@@ -14,6 +14,7 @@ def track(x=300, *, number=1, flowed=True, visible=True, undetected=0):
         visible=visible,
         flowed=flowed,
         undetected_frames=undetected,
+        unrefined_frames=undetected,
     )
 
 
@@ -33,10 +34,10 @@ def test_a_followed_face_is_looked_at_in_close_up_every_third_frame():
     schedule.next_look([viewer], followed=viewer)
     seen = []
     for _ in range(12):
-        viewer.undetected_frames += 1
+        viewer.unrefined_frames += 1
         look = schedule.next_look([viewer], followed=viewer)
-        if look is not Look.CARRY:
-            viewer.undetected_frames = 0
+        if look is Look.CLOSE_UP:
+            viewer.unrefined_frames = 0
         seen.append(look)
     assert seen.count(Look.CLOSE_UP) == 4
     assert seen.count(Look.CARRY) == 8
@@ -64,3 +65,15 @@ def test_further_faces_are_watched_more_closely_when_they_are_near():
 def test_while_nobody_is_chosen_among_several_the_scans_stay_affordable():
     seen = looks(Schedule(), [track(100), track(500, number=2)], followed=None, frames=30)
     assert seen.count(Look.SCAN) == 10
+
+
+def test_while_a_second_face_would_matter_the_whole_view_is_scanned_more_often():
+    schedule, viewer = Schedule(), track()
+    seen = [schedule.next_look([viewer], followed=viewer, is_settled=False) for _ in range(30)]
+    assert seen.count(Look.SCAN) == 8
+
+
+def test_a_scan_that_saw_the_face_from_afar_does_not_put_off_its_close_up():
+    schedule, viewer = Schedule(), track()
+    viewer.unrefined_frames, viewer.undetected_frames = 3, 0
+    assert schedule.is_close_up_due(viewer)

@@ -8,7 +8,7 @@ from edge_agent.search import FaceSearch
 def test_a_small_face_is_confirmed_in_close_up(patch_network, frame_of):
     frame = frame_of([(300, 200, 80)])
     search = FaceSearch(patch_network)
-    (face,) = search.scan(frame, make_view(frame))
+    (face,) = search.scan(frame, make_view(frame)).faces
     assert face.box.centre == pytest.approx((300, 200), abs=4)
     assert search.inferences == 2
 
@@ -16,21 +16,21 @@ def test_a_small_face_is_confirmed_in_close_up(patch_network, frame_of):
 def test_a_large_certain_face_needs_no_close_up(patch_network, frame_of):
     frame = frame_of([(300, 240, 300)])
     search = FaceSearch(patch_network)
-    assert len(search.scan(frame, make_view(frame))) == 1
+    assert len(search.scan(frame, make_view(frame)).faces) == 1
     assert search.inferences == 1
 
 
 def test_a_proposal_that_the_close_up_does_not_confirm_is_no_face(patch_network, frame_of):
     patch_network.score = 0.6
     frame = frame_of([(300, 200, 80)])
-    assert FaceSearch(patch_network).scan(frame, make_view(frame)) == ()
+    assert FaceSearch(patch_network).scan(frame, make_view(frame)).faces == ()
 
 
 def test_a_followed_face_is_kept_on_a_score_that_would_not_begin_one(patch_network, frame_of):
     patch_network.score = 0.6
     frame = frame_of([(300, 200, 80)])
     known = (Box.of([260, 160, 340, 240]),)
-    assert len(FaceSearch(patch_network).scan(frame, make_view(frame), known=known)) == 1
+    assert len(FaceSearch(patch_network).scan(frame, make_view(frame), known=known).faces) == 1
 
 
 def test_a_crowd_costs_a_bounded_number_of_inferences(patch_network, frame_of):
@@ -50,3 +50,25 @@ def test_a_close_up_prefers_the_face_that_was_asked_for(patch_network, frame_of)
 def test_a_close_up_off_the_frame_finds_nothing(patch_network, frame_of):
     frame = frame_of([(300, 200, 80)])
     assert FaceSearch(patch_network).close_up(frame, Box.of([900, 900, 950, 950])) is None
+
+
+def test_a_proposal_that_is_not_confirmed_is_a_rival(patch_network, frame_of):
+    patch_network.score = 0.6
+    frame = frame_of([(300, 200, 80)])
+    (rival,) = FaceSearch(patch_network).scan(frame, make_view(frame)).rivals
+    assert rival.centre == pytest.approx((300, 200), abs=5)
+
+
+def test_a_place_that_the_close_up_clears_of_any_likeness_is_no_rival(patch_network, frame_of):
+    patch_network.score = 0.28
+    frame = frame_of([(300, 200, 80)])
+    assert FaceSearch(patch_network).scan(frame, make_view(frame)).rivals == ()
+
+
+@pytest.mark.parametrize(("is_wary", "rivals"), [(True, 1), (False, 0)])
+def test_a_fainter_place_beside_a_face_is_looked_at_only_while_it_matters(
+    patch_network, frame_of, is_wary, rivals
+):
+    frame = frame_of([(160, 240, 100), (480, 240, 100, True)])
+    sighting = FaceSearch(patch_network).scan(frame, make_view(frame), is_wary=is_wary)
+    assert (len(sighting.faces), len(sighting.rivals)) == (1, rivals)
