@@ -122,7 +122,7 @@ async def serve(
                 writers.write_crops(),
                 writers.write_events(),
                 sessions.sweep(),
-                _watch_revocations(sessions, parts.revocations),
+                _watch_revocations(sessions, writers, parts.revocations),
                 _forward_acks(sessions, parts.acks),
             )
             await sessions.close()
@@ -130,11 +130,15 @@ async def serve(
         await writers.flush()
 
 
-async def _watch_revocations(sessions: IngestSessions, revocations: Revocations) -> None:
+async def _watch_revocations(
+    sessions: IngestSessions, writers: IngestWriters, revocations: Revocations
+) -> None:
     async for session in revocations.revocations():
         if session is not None:
             sessions.revoke_soon(session)
             continue
+        # a subscription breaks with Redis, even where no write fell into the time that it was away
+        writers.repeat_events()
         try:
             await sessions.recheck_revocations()
         except StreamError as error:

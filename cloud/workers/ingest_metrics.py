@@ -12,6 +12,9 @@ DROPPED_CROPS = Gauge(
     "countenance_ingest_dropped_crops", "Crops given up since the start, full queue or too old"
 )
 DROPPED_EVENTS = Gauge("countenance_ingest_dropped_events", "Session events given up since the start")
+REPEATED_EVENTS = Counter(
+    "countenance_ingest_repeated_events_total", "Session events written again, since Redis may have lost them"
+)
 WRITE_FAILURES = Counter("countenance_ingest_write_failures_total", "Writes that the stream did not take")
 BATCH_CROPS = Histogram(
     "countenance_ingest_batch_crops", "Crops per stream entry", buckets=(1, 2, 4, 8, 16, 32, 64)

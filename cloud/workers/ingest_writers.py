@@ -65,6 +65,13 @@ class IngestWriters:
         self._outbox.add(Append(shard=shard, kind=EntryKind.EVENT, payload=encode_event(event)))
         self._event_queued.set()
 
+    def repeat_events(self) -> None:
+        """Write the events of the last seconds again: Redis may have lost them."""
+        repeated = self._outbox.repeat()
+        if repeated:
+            metrics.REPEATED_EVENTS.inc(repeated)
+            self._event_queued.set()
+
     async def write_crops(self) -> None:
         """Write batches as they become due, until cancelled."""
         while True:
@@ -92,6 +99,7 @@ class IngestWriters:
                 metrics.BATCH_CROPS.observe(len(batch.crops))
         else:
             self._batcher.put_back(batches)
+            self.repeat_events()
             await self._wait()
 
     async def write_events(self) -> None:
@@ -102,8 +110,11 @@ class IngestWriters:
             if not entries:
                 self._event_queued.clear()
                 await self._event_queued.wait()
-            elif not await self._try(self._events.append(entries)):
+            elif await self._try(self._events.append(entries)):
+                self._outbox.written(entries, now_us=_monotonic_us())
+            else:
                 self._outbox.put_back(entries)
+                self.repeat_events()
                 await self._wait()
 
     async def flush(self) -> None:

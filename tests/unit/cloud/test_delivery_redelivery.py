@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloud.delivery.outbox import TAKE_MAX_EVENTS, EventOutbox
+from cloud.delivery.outbox import REPEAT_US, TAKE_MAX_EVENTS, EventOutbox
 from cloud.delivery.redelivery import BACKOFF_MAX_MS, backoff_ms, triage
 from cloud.ports.streams import DELIVERIES_MAX, Append, Delivery, EntryKind
 
@@ -47,3 +47,21 @@ def test_a_full_outbox_gives_up_its_oldest_events_and_counts_them() -> None:
     outbox.put_back(taken)
     assert outbox.take() == [event(2), event(3)]
     assert outbox.dropped == 2
+
+
+def test_written_events_of_ten_seconds_are_repeated_in_order_before_what_waits() -> None:
+    outbox = EventOutbox()
+    for number, at_us in enumerate((0, 1, REPEAT_US + 1)):
+        outbox.written([event(number)], now_us=at_us)
+    outbox.add(event(3))
+    assert outbox.repeat() == 2
+    assert outbox.take() == [event(1), event(2), event(3)]
+    assert outbox.repeat() == 0
+
+
+def test_repeating_keeps_within_the_bound() -> None:
+    outbox = EventOutbox(max_events=2)
+    outbox.written([event(number) for number in range(3)], now_us=0)
+    outbox.add(event(3))
+    assert outbox.repeat() == 2
+    assert outbox.take() == [event(2), event(3)]

@@ -1,0 +1,135 @@
+"""Redis killed while session events are on their way through it: ingest says them again."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from redis.asyncio import Redis
+
+from cloud.adapters.aiortc_peer import AiortcPeerEngine
+from cloud.adapters.key_custody import LocalKeyCustody
+from cloud.adapters.postgres.connection import Pool
+from cloud.adapters.postgres.leases import PostgresLeaseStore
+from cloud.adapters.postgres.registry import Registry
+from cloud.adapters.postgres.results import PostgresResultStore
+from cloud.adapters.postgres.timelines import Timelines
+from cloud.adapters.redis_connection import connect
+from cloud.adapters.redis_sessions import RedisAckFeed, RedisRevocations, RedisSetupStore
+from cloud.adapters.redis_streams import RedisCropStream, RedisResultStream
+from cloud.config import Bind
+from cloud.embedded import redis as embedded
+from cloud.embedded.ports import free_port
+from cloud.errors import StreamError
+from cloud.ports.changes import Counted, FramesSkipped
+from cloud.workers.aggregate_loop import AggregateLoop
+from cloud.workers.ingest import IngestParts, serve
+from privacy.wire.messages import Answer, Counters, Gap, Segment
+from tests.fixtures_peers import OfferingPeer
+from tests.fixtures_postgres import Consented
+from tests.fixtures_street import Platform, Viewer, eventually, utc_us
+
+SHARDS = 4
+REPORTED = 4
+"""Events before the kill: connected, segment, gap, counters."""
+
+
+@contextlib.asynccontextmanager
+async def ingest(redis: Redis, platform_key: Ed25519PublicKey) -> AsyncIterator[int]:
+    """Serve on a real Redis; yields the signalling port."""
+    parts = IngestParts(
+        engine=AiortcPeerEngine(),
+        crops=RedisCropStream(redis, utc_ms=lambda: utc_us() // 1_000),
+        events=RedisResultStream(redis),
+        setups=RedisSetupStore(redis),
+        revocations=RedisRevocations(redis),
+        acks=RedisAckFeed(redis),
+        platform_key=platform_key,
+    )
+    stop, listening = asyncio.Event(), asyncio.get_running_loop().create_future()
+    bind = Bind(host="127.0.0.1", port=0)
+    serving = asyncio.create_task(
+        serve(parts, bind=bind, shards=SHARDS, max_sessions=3, stop=stop, on_listening=listening.set_result)
+    )
+    try:
+        yield await listening
+    finally:
+        stop.set()
+        await serving
+
+
+@contextlib.asynccontextmanager
+async def aggregating(redis: Redis, pool: Pool) -> AsyncIterator[None]:
+    stop = asyncio.Event()
+    loop = AggregateLoop(
+        stream=RedisResultStream(redis),
+        store=PostgresResultStore(pool),
+        leases=PostgresLeaseStore(pool),
+        holder="test",
+        shards=SHARDS,
+    )
+    running = asyncio.create_task(loop.run(stop=stop))
+    try:
+        yield
+    finally:
+        stop.set()
+        await running
+
+
+async def has_events(redis: Redis, count: int) -> bool:
+    with contextlib.suppress(StreamError):
+        return await RedisResultStream(redis).depth(range(SHARDS)) >= count
+    return False
+
+
+@pytest.mark.parametrize("is_quiet", [True, False])
+async def test_what_was_reported_before_redis_was_killed_reaches_the_session(
+    pool: Pool, consented: Consented, tmp_path: Path, is_quiet: bool
+) -> None:
+    port, platform = free_port(), Platform()
+    server = embedded.start(tmp_path / "redis", port=port, password="p")
+    redis = connect(server.url)
+    viewer = Viewer(platform, session=consented.session, tenant=consented.tenant)
+    try:
+        async with ingest(redis, platform.public_key) as signalling:
+            peer = OfferingPeer(signalling)
+            assert isinstance(await peer.offer(viewer.ticket(), viewer.sealer().setup), Answer)
+            peer.control(Segment(segment=0, media_time_us=0, monotonic_us=5, rate_permille=1_000))
+            peer.control(Gap(first_frame=3, last_frame=9, segment=0, media_time_us=100_000, reason="no_face"))
+            peer.control(Counters(captured=10, with_face=3, sent=3, skipped={"no_face": 7}))
+            await eventually(lambda: has_events(redis, REPORTED))
+            os.kill(server.pid, signal.SIGKILL)
+            if not is_quiet:  # a write that fails tells of the loss as well as the broken subscription does
+                peer.control(Counters(captured=11, with_face=4, sent=4, skipped={"no_face": 7}))
+                await asyncio.sleep(0.3)
+            await asyncio.to_thread(server.stop)
+            server = await asyncio.to_thread(embedded.start, tmp_path / "redis", port=port, password="p")
+            await eventually(lambda: has_events(redis, REPORTED + (not is_quiet)))
+            async with aggregating(redis, pool):
+                await eventually(lambda: is_told(pool, consented, captured=10 + (not is_quiet)))
+            await peer.close()
+        assert (await Registry(pool).get_session(consented.tenant, consented.session)).state == "live"
+    finally:
+        await redis.aclose()
+        server.stop()
+
+
+async def is_told(pool: Pool, known: Consented, *, captured: int) -> bool:
+    timelines = Timelines(pool, LocalKeyCustody(bytes(32)))
+    gaps = await timelines.read_gaps(known.tenant, known.session)
+    counters = await timelines.read_counters(known.tenant, known.session)
+    segments = await timelines.read_segments(known.tenant, known.session)
+    wanted = FramesSkipped(first_frame=3, last_frame=9, segment=0, media_time_ms=100, reason="no_face")
+    skipped = {"no_face": 7}
+    sent = captured - 7
+    return (
+        gaps == [wanted]
+        and counters == Counted(captured=captured, with_face=sent, sent=sent, skipped=skipped)
+        and len(segments) == 1
+    )
