@@ -42,6 +42,7 @@ def add_models_commands(subparsers: Any) -> None:
     _add_train(commands)
     _add_quantise(commands)
     _add_calibrate(commands)
+    _add_smooth(commands)
     _add_export(commands)
     _add_evaluate(commands)
     _add_card(commands)
@@ -126,6 +127,19 @@ def _add_calibrate(commands: Any) -> None:
     _add_data(parser)
     _add_config(parser)
     _add_artifact(parser)
+
+
+def _add_smooth(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "smooth",
+        "fit the filter over time on synthetic tracks of validation pictures",
+        "countenance models smooth --data DIR --artifact out/expression --record",
+    )
+    _add_data(parser)
+    _add_config(parser)
+    _add_artifact(parser)
+    parser.add_argument("--record", action="store_true", help="also store the filter in the manifest")
 
 
 def _add_export(commands: Any) -> None:

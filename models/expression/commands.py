@@ -105,6 +105,33 @@ def calibrate(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def smooth(arguments: argparse.Namespace) -> int:
+    """Fit the filter over time, and say what it gains and costs on tracks it was not fitted on."""
+    from dataclasses import replace
+
+    from models.expression.clips import reader_of
+    from models.expression.engines import litert_predictor
+    from models.expression.temporal_fit import fit_on_pictures
+    from models.manifest import write_manifest
+
+    artifact = load_expression(arguments.artifact)
+    _, validation = _load(arguments.data, _config(arguments.config))
+    predictor = litert_predictor(artifact.manifest.read(), side_px=artifact.input_side_px)
+    settings, figures = fit_on_pictures(
+        list(validation.grey), validation.labels, reader_of(predictor, temperature=artifact.temperature)
+    )
+    if arguments.record:
+        write_manifest(
+            replace(
+                artifact.manifest,
+                parameters={**artifact.manifest.parameters, "smoothing": settings.to_json()},
+                metrics={**artifact.manifest.metrics, "smoothing": figures},
+            )
+        )
+    print(json.dumps({"smoothing": settings.to_json(), **figures}, indent=2))
+    return 0
+
+
 def export(arguments: argparse.Namespace) -> int:
     """Quantise, calibrate and write a whole artifact."""
     _quiet_tensorflow()

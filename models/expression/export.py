@@ -112,7 +112,6 @@ def export_artifact(
         float32=litert_predictor(float_path.read_bytes(), side_px=side),
         outside=outside,
     )
-    n_logits = int(model.output_shape[-1])
     manifest = Manifest(
         directory=out,
         name="expression",
@@ -123,14 +122,7 @@ def export_artifact(
         licence=LICENCE,
         sources=request.sources,
         input=TensorSpec(name="crop", shape=(1, side, side, 1), dtype="float32", meaning=_INPUT_MEANING),
-        outputs=(
-            TensorSpec(
-                name="logits",
-                shape=(1, n_logits),
-                dtype="float32",
-                meaning=_OUTPUT_MEANING + (_OTHER_MEANING if n_logits > N_LABELS else ""),
-            ),
-        ),
+        outputs=(_logits_of(int(model.output_shape[-1])),),
         labels=LABELS,
         variants=(
             describe_file(int8_path, variant_id="int8", runtime="litert", precision="int8"),
@@ -143,6 +135,11 @@ def export_artifact(
     )
     write_manifest(manifest)
     return manifest
+
+
+def _logits_of(n_logits: int) -> TensorSpec:
+    meaning = _OUTPUT_MEANING + (_OTHER_MEANING if n_logits > N_LABELS else "")
+    return TensorSpec(name="logits", shape=(1, n_logits), dtype="float32", meaning=meaning)
 
 
 def calibrate_on_validation(

@@ -118,6 +118,21 @@ async def test_tables_hold_the_same_and_name_the_gaps(studio: Studio, watched: V
     assert frames.index(gap) == 60
 
 
+async def test_smoothing_is_asked_for_and_named(studio: Studio, watched: Viewer) -> None:  # noqa: F811
+    path = f"/v1/sessions/{watched.session}/timeline"
+    raw = (await studio.ask("GET", path)).json()
+    assert raw["smoothing"] == {"kernel": "raw"}
+    smoothed = (await studio.ask("GET", path + "?smoothing=hmm")).json()
+    assert smoothed["smoothing"]["kernel"] == "hmm" and smoothed["smoothing"]["look_ahead_ms"] == 0
+    assert smoothed["columns"]["sad"] == [None] * 10
+    assert smoothed["columns"]["frames"] == raw["columns"]["frames"]
+    # not wholly sure any more: ten frames showed none of the six, and a face may change its expression
+    assert 0.9 < smoothed["columns"]["happy"][1] < 1.0
+    table = await studio.ask("GET", path + "?smoothing=hmm&format=csv")
+    assert table.headers["content-disposition"].endswith('-second-hmm.csv"')
+    assert (await studio.ask("GET", path + "?smoothing=none")).status_code == 422
+
+
 async def test_the_summary_accounts_for_every_frame(studio: Studio, watched: Viewer) -> None:  # noqa: F811
     body = (await studio.ask("GET", f"/v1/sessions/{watched.session}/summary")).json()
     assert body["frames"] == {

@@ -15,6 +15,7 @@ from cloud.api.security import Principal, Scope, needs
 from cloud.api.session_data import load_session_data
 from cloud.report.documents import frame_columns, gap_columns, second_columns, summary_document
 from cloud.report.page import TimelinePage, content_security_policy, render_timeline_page
+from cloud.report.smoothing import Smoothing, installed_filter, kernel_document, smooth_viewer
 from cloud.report.tables import frames_csv, seconds_csv
 from privacy.ids import SessionId
 
@@ -48,29 +49,33 @@ async def read_timeline(
     principal: Reader,
     resolution: Annotated[Resolution, Query()] = Resolution.SECOND,
     table: Annotated[TableFormat, Query(alias="format")] = TableFormat.JSON,
+    smoothing: Annotated[Smoothing, Query()] = Smoothing.RAW,
 ) -> Response:
     """Give a session's timeline with its gaps.
 
     Columns are parallel lists. A second is the median of its frames and is null unless at least half of
     the frames expected in it were scored; an opted-out expression is null throughout. Nothing is ever
-    filled in.
+    filled in. `smoothing=hmm` filters the scores over time, forward only; what is stored stays raw.
     """
     data = await load_session_data(context, principal.tenant, SessionId(session_id))
+    viewer = await asyncio.to_thread(smooth_viewer, data.viewer, smoothing, installed_filter())
     as_csv = frames_csv if resolution is Resolution.FRAME else seconds_csv
     if table is TableFormat.CSV:
-        text = await asyncio.to_thread(as_csv, data.viewer, duration_ms=data.duration_ms)
-        name = f"{data.viewer.session}-{resolution}.csv"
+        text = await asyncio.to_thread(as_csv, viewer, duration_ms=data.duration_ms)
+        kernel = "" if smoothing is Smoothing.RAW else f"-{smoothing}"
+        name = f"{viewer.session}-{resolution}{kernel}.csv"
         return Response(
             text, media_type="text/csv", headers={"Content-Disposition": f'attachment; filename="{name}"'}
         )
     columns = frame_columns if resolution is Resolution.FRAME else second_columns
     document: dict[str, Any] = {
-        "session_id": data.viewer.session,
+        "session_id": viewer.session,
         "resolution": str(resolution),
+        "smoothing": kernel_document(smoothing, installed_filter()),
         "duration_ms": data.duration_ms,
-        "opted_out": sorted(data.viewer.opted_out),
-        "columns": await asyncio.to_thread(columns, data.viewer, duration_ms=data.duration_ms),
-        "gaps": gap_columns(data.viewer.gaps),
+        "opted_out": sorted(viewer.opted_out),
+        "columns": await asyncio.to_thread(columns, viewer, duration_ms=data.duration_ms),
+        "gaps": gap_columns(viewer.gaps),
     }
     return _json(document)
 
