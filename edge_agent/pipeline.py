@@ -108,7 +108,8 @@ class FramePipeline:
         rivals: tuple[Box, ...] = ()
         if look is Look.SCAN:
             known = (followed.box,) if followed is not None else ()
-            sighting = self._search.scan(frame, view, known=known, is_wary=not is_settled)
+            tracked = tuple(track.box for track in self._tracker.tracks if track is not followed)
+            sighting = self._search.scan(frame, view, known=known, tracked=tracked, is_wary=not is_settled)
             self._tracker.take(sighting.faces, fine=False)
             rivals = sighting.rivals
         if followed is not None and look is not Look.CARRY and self._schedule.is_close_up_due(followed):

@@ -4,17 +4,21 @@ The network sees 128 pixels. A viewer two metres away spans under 20 of them in 
 0.5, landmarks shake, and a printed face on a shirt scores as high as its owner. In a close-up, the same
 real face scores above 0.9 and the print does not, so a face counts only once a close-up has confirmed it,
 and a tracked face is looked at in close-up alone.
+
+Where no track is yet, one close-up is not enough: a chance likeness passes it on single frames, and then which
+frames are looked at would decide. A real face is as much a face in the mirror, a chance likeness rarely is; so
+a new place must also pass a mirrored, wider look *at the same frame*. What begins a track is thus a function of
+one frame alone, whatever was skipped before it.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from edge_agent.detection import Detection, FaceNetwork, detect
 from edge_agent.frames import Frame, View
 from edge_agent.geometry import Box, centre_distance, iou
+from edge_agent.glance import Glance, look
 from models.face_detector.decoding import INPUT_PX
 
 _KNOWN_MIN_IOU = 0.3
@@ -31,6 +35,7 @@ class SearchSettings:
         sure_min_score: score in the whole view that needs no close-up, if the face is large enough.
         sure_side_px: how large, in network input pixels.
         close_up_factor: side of the close-up per side of the face.
+        mirrored_factor: side of the mirrored look that a new place must pass as well.
         proposals_max: close-ups per scan: bounds the work that a crowd can cause.
         rival_min_score: score in the whole view from which a place may be a second face that was not confirmed.
         rival_close_up_min_score: score that it must have in close-up as well.
@@ -43,6 +48,7 @@ class SearchSettings:
     sure_min_score: float = 0.8
     sure_side_px: float = 36.0
     close_up_factor: float = 2.5
+    mirrored_factor: float = 3.2
     proposals_max: int = 8
     rival_min_score: float = 0.15
     rival_close_up_min_score: float = 0.3
@@ -72,7 +78,13 @@ class FaceSearch:
         self.inferences = 0
 
     def scan(
-        self, frame: Frame, view: View, *, known: tuple[Box, ...] = (), is_wary: bool = False
+        self,
+        frame: Frame,
+        view: View,
+        *,
+        known: tuple[Box, ...] = (),
+        tracked: tuple[Box, ...] = (),
+        is_wary: bool = False,
     ) -> Sighting:
         """Look at the whole view, and at each new place in close-up.
 
@@ -80,6 +92,7 @@ class FaceSearch:
             frame: the full picture.
             view: the same picture made small.
             known: boxes of faces already followed; a proposal there needs no new confirmation.
+            tracked: boxes of other live tracks; a proposal there needs the plain close-up only.
             is_wary: also look closely at fainter places, because a second face would matter now.
         """
         settings = self._settings
@@ -97,12 +110,15 @@ class FaceSearch:
             if i in claimed:
                 continue
             closer = face if self._is_sure(face, view) else self._glimpse(frame, face.box)
-            if closer is None:
+            if closer is None or _is_among(closer.box, faces):
                 continue
-            if closer.score < settings.confirm_min_score:
-                doubts.append(closer.box)
-            elif not _is_among(closer.box, faces):
+            is_tracked = any(_same_place(closer.box, box) for box in tracked)
+            if closer.score >= settings.confirm_min_score and (
+                is_tracked or self._is_face_in_mirror(frame, closer.box)
+            ):
                 faces.append(closer)
+            else:
+                doubts.append(closer.box)
         if is_wary and (faces or known):
             doubts += self._doubt_faint(frame, seen)
         rivals = tuple(box for box in doubts if not _is_among(box, faces))
@@ -126,24 +142,22 @@ class FaceSearch:
         Returns:
             The face whose centre lies nearest to the box's, if within three quarters of its side, else None.
         """
-        region = box.squared(self._settings.close_up_factor).clipped(width=frame.width, height=frame.height)
-        x_min, y_min, x_max, y_max = (
-            round(region.x_min),
-            round(region.y_min),
-            round(region.x_max),
-            round(region.y_max),
-        )
-        if x_max - x_min < 8 or y_max - y_min < 8:
+        threshold = self._settings.keep_min_score if min_score is None else min_score
+        glance = Glance(region=box.squared(self._settings.close_up_factor))
+        return self._look_near(frame, box, glance, min_score=threshold)
+
+    def _look_near(self, frame: Frame, box: Box, glance: Glance, *, min_score: float) -> Detection | None:
+        found = look(self._network, frame.pixels, glance, min_score=min_score)
+        if found is None:
             return None
         self.inferences += 1
-        pixels = frame.pixels[y_min:y_max, x_min:x_max]
-        threshold = self._settings.keep_min_score if min_score is None else min_score
-        found = [
-            face.moved(factor=1.0, dx=float(x_min), dy=float(y_min))
-            for face in detect(self._network, np.ascontiguousarray(pixels), min_score=threshold)
-        ]
         near = [face for face in found if _same_place(face.box, box)]
         return min(near, key=lambda face: centre_distance(face.box, box), default=None)
+
+    def _is_face_in_mirror(self, frame: Frame, box: Box) -> bool:
+        settings = self._settings
+        glance = Glance(region=box.squared(settings.mirrored_factor), is_mirrored=True)
+        return self._look_near(frame, box, glance, min_score=settings.confirm_min_score) is not None
 
     def _glimpse(self, frame: Frame, box: Box) -> Detection | None:
         return self.close_up(frame, box, min_score=self._settings.rival_close_up_min_score)

@@ -13,7 +13,7 @@ from edge_agent.adapters.camera import OpenCvSource
 from edge_agent.adapters.detector_selection import detector_manifest, measure_and_remember, select_detector
 from edge_agent.adapters.litert_detector import load_network
 from edge_agent.errors import DetectorError
-from edge_agent.frames import Frame
+from edge_agent.frames import Frame, make_view
 from edge_agent.pipeline import FramePipeline
 from edge_agent.search import FaceSearch
 from edge_agent.self_test import draw_face, self_test
@@ -139,6 +139,20 @@ def test_a_face_is_found_in_nearly_every_frame_that_shows_one(network, name):
 def test_a_film_without_a_near_face_gives_no_crop(network, name):
     outcomes = watch(network, data_film(name), limit=100)
     assert {o.skip for o in outcomes} <= {SkipReason.NO_FACE, SkipReason.DARK}
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("name", ["no_face.mp4", "intel_classroom.mp4"])
+def test_no_single_frame_of_a_film_without_a_near_face_could_begin_a_track(network, name):
+    """What begins a track depends on one frame alone, so that no load and no skipped frame can make a false one."""
+    source = OpenCvSource(str(data_film(name)))
+    search, frames = FaceSearch(network), 0
+    while (picture := source.read()) is not None:
+        frame = Frame(pixels=picture, index=frames, monotonic_us=0)
+        assert search.scan(frame, make_view(frame), is_wary=True).faces == ()
+        frames += 1
+    source.close()
+    assert frames > 40
 
 
 @pytest.mark.data

@@ -19,12 +19,14 @@ LANDMARK_OFFSETS = np.array(
 class PatchNetwork:
     """Implements `FaceNetwork`; a patch of green at least `min_side_px` wide on the input is a face.
 
-    A faint face, whose patch is blue as well, has other scores: `faint_far`, and `faint_near` where it spans 30 px.
+    Other kinds of patch have other scores. A "faint" one: `faint_far`, and `faint_near` where it spans 30 px. A
+    "lopsided" one, which is marked on its left: `lopsided_in_mirror` where the mark is on its right.
     """
 
     def __init__(self, *, score: float = 0.95, min_side_px: int = 6) -> None:
         self.score = score
         self.faint_far, self.faint_near = 0.2, 0.5
+        self.lopsided_in_mirror = 0.6
         self.min_side_px = min_side_px
         self.inferences = 0
         self.is_blind = False
@@ -45,7 +47,8 @@ class PatchNetwork:
         anchors = short_range_anchors()
         for label, (x, y, width, height, _) in enumerate(stats[1:count], start=1):
             side = max(width, height)
-            score = self._score(is_faint=pixels[labels == label, 2].mean() > 170, side=side)
+            blue = np.where(labels == label, pixels[..., 2], 0)[y : y + height, x : x + width]
+            score = self._score(blue[:, : width // 2].mean(), blue[:, -(width // 2) :].mean(), side)
             if side < self.min_side_px:
                 continue
             centre = np.array([x + width / 2, y + height / 2], np.float32)
@@ -56,26 +59,28 @@ class PatchNetwork:
             raw_scores[0, anchor, 0] = np.log(score / (1 - score))
         return raw_boxes, raw_scores
 
-    def _score(self, *, is_faint, side):
-        if not is_faint:
-            return self.score
-        return self.faint_near if side >= 30 else self.faint_far
+    def _score(self, blue_left, blue_right, side):
+        if min(blue_left, blue_right) > 150:
+            return self.faint_near if side >= 30 else self.faint_far
+        return self.lopsided_in_mirror if blue_right > 130 else self.score
 
 
 def paint(faces, *, width=640, height=480, seed=0, background=90):
-    """Return a picture with a textured green square per face, each (centre x, centre y, side[, is faint])."""
+    """Return a picture with a textured green square per face, each (centre x, centre y, side[, kind])."""
     picture = (
         np.random.default_rng(1)
         .integers(background - 20, background + 20, (height, width, 3))
         .astype(np.uint8)
     )
     picture = cv2.GaussianBlur(picture, (0, 0), 3)
-    for number, (x, y, side, *is_faint) in enumerate(faces):
+    for number, (x, y, side, *kind) in enumerate(faces):
         texture = np.random.default_rng(seed + number).integers(0, 90, (12, 12, 3)).astype(np.uint8)
         patch = cv2.resize(texture, (side, side), interpolation=cv2.INTER_CUBIC)
         patch[..., 1] = np.maximum(patch[..., 1], 0) // 2 + 165
-        if any(is_faint):
+        if "faint" in kind:
             patch[..., 0] = 255
+        if "lopsided" in kind:
+            patch[:, : side // 2, 0] = 255
         left, top = round(x - side / 2), round(y - side / 2)
         rows = slice(max(0, top), min(height, top + side))
         columns = slice(max(0, left), min(width, left + side))

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_agent.consented_track import ChoiceSettings, ConsentedTrack, Standing
@@ -119,12 +119,12 @@ def test_a_face_of_similar_size_leaves_the_choice_open_however_central_the_other
 
 
 def test_a_rival_that_was_not_confirmed_leaves_the_choice_open_until_it_is_gone():
-    consented, settings = ConsentedTrack(), ChoiceSettings()
+    consented, choosing = ConsentedTrack(), ChoiceSettings()
     viewer, rival = track(1, x=200), box(440, 240, 110)
     for _ in range(60):
         assert consented.choose([viewer], rivals=[rival], **SIZE).standing is Standing.AMBIGUOUS
-    standings = [consented.choose([viewer], **SIZE).standing for _ in range(settings.rival_memory_frames + 1)]
-    assert standings == [Standing.AMBIGUOUS] * settings.rival_memory_frames + [Standing.FOLLOWED]
+    standings = [consented.choose([viewer], **SIZE).standing for _ in range(choosing.rival_memory_frames + 1)]
+    assert standings == [Standing.AMBIGUOUS] * choosing.rival_memory_frames + [Standing.FOLLOWED]
 
 
 def test_a_rival_is_remembered_when_another_place_is_seen_after_it():
@@ -165,9 +165,10 @@ def test_what_is_no_second_person_beside_the_viewer_is_no_rival(place):
 places = st.tuples(st.integers(60, 580), st.integers(60, 420), st.integers(30, 200), st.booleans())
 
 
+@settings(deadline=None)
 @given(st.lists(st.lists(places, max_size=5), max_size=25))
 def test_only_a_visible_track_that_touches_no_other_is_ever_passed_on(frames):
-    consented, settings = ConsentedTrack(), ChoiceSettings()
+    consented, choosing = ConsentedTrack(), ChoiceSettings()
     pool = [track(i) for i in range(5)]
     for frame in frames:
         for kept, (x, y, side, visible) in zip(pool, frame, strict=False):
@@ -183,4 +184,4 @@ def test_only_a_visible_track_that_touches_no_other_is_ever_passed_on(frames):
             if other is choice.track or not other.visible:
                 continue
             gap = np.hypot(*(np.array(other.box.centre) - np.array(choice.track.box.centre)))
-            assert gap >= settings.touch_distance * (other.box.side + choice.track.box.side) / 2
+            assert gap >= choosing.touch_distance * (other.box.side + choice.track.box.side) / 2

@@ -32,6 +32,15 @@ def test_an_empty_room_is_skipped_as_no_face(pipeline, frame_of):
     assert all(o.crop is None and o.faces == 0 for o in outcomes)
 
 
+@pytest.mark.parametrize("stride", [1, 2, 3, 5])
+@pytest.mark.parametrize("first", [0, 1, 2])
+def test_a_chance_likeness_begins_no_track_whichever_frames_are_skipped(pipeline, frame_of, stride, first):
+    """The likeness passes the plain close-up on every frame, so only the mirrored look can refuse it."""
+    for index in range(first, 60, stride):
+        outcome = pipeline.look_at(frame_of([(300, 240, 130, "lopsided")], index=index))
+        assert (outcome.skip, outcome.faces) == (SkipReason.NO_FACE, 0)
+
+
 def test_a_black_frame_is_skipped_as_dark(pipeline):
     frame = Frame(pixels=np.zeros((480, 640, 3), np.uint8), index=0, monotonic_us=0)
     assert pipeline.look_at(frame).skip is SkipReason.DARK
@@ -93,7 +102,7 @@ def test_a_viewer_who_is_hidden_for_a_moment_is_a_gap_and_then_goes_on(pipeline,
 
 
 def test_a_second_person_whom_the_detector_half_sees_keeps_both_from_being_cropped(pipeline, frame_of):
-    outcomes = play(pipeline, frame_of, [[(180, 240, 120), (460, 240, 120, True)]] * 60)
+    outcomes = play(pipeline, frame_of, [[(180, 240, 120), (460, 240, 120, "faint")]] * 60)
     assert {o.skip for o in outcomes} == {SkipReason.AMBIGUOUS_TRACK}
 
 

@@ -10,14 +10,14 @@ def test_a_small_face_is_confirmed_in_close_up(patch_network, frame_of):
     search = FaceSearch(patch_network)
     (face,) = search.scan(frame, make_view(frame)).faces
     assert face.box.centre == pytest.approx((300, 200), abs=4)
-    assert search.inferences == 2
+    assert search.inferences == 3
 
 
-def test_a_large_certain_face_needs_no_close_up(patch_network, frame_of):
+def test_a_large_certain_face_needs_the_mirrored_look_only(patch_network, frame_of):
     frame = frame_of([(300, 240, 300)])
     search = FaceSearch(patch_network)
     assert len(search.scan(frame, make_view(frame)).faces) == 1
-    assert search.inferences == 1
+    assert search.inferences == 2
 
 
 def test_a_proposal_that_the_close_up_does_not_confirm_is_no_face(patch_network, frame_of):
@@ -36,8 +36,11 @@ def test_a_followed_face_is_kept_on_a_score_that_would_not_begin_one(patch_netwo
 def test_a_crowd_costs_a_bounded_number_of_inferences(patch_network, frame_of):
     frame = frame_of([(60 + 110 * i, 60 + 110 * j, 60) for i in range(5) for j in range(4)])
     search = FaceSearch(patch_network)
-    search.scan(frame, make_view(frame))
-    assert search.inferences <= 9
+    faces = search.scan(frame, make_view(frame)).faces
+    assert search.inferences <= 17
+    before = search.inferences
+    search.scan(frame, make_view(frame), tracked=tuple(face.box for face in faces))
+    assert search.inferences - before <= 9
 
 
 def test_a_close_up_prefers_the_face_that_was_asked_for(patch_network, frame_of):
@@ -59,6 +62,22 @@ def test_a_proposal_that_is_not_confirmed_is_a_rival(patch_network, frame_of):
     assert rival.centre == pytest.approx((300, 200), abs=5)
 
 
+@pytest.mark.parametrize("side", [80, 300])
+def test_what_is_no_face_in_the_mirror_begins_no_track_and_is_a_rival(patch_network, frame_of, side):
+    frame = frame_of([(300, 240, side, "lopsided")])
+    sighting = FaceSearch(patch_network).scan(frame, make_view(frame))
+    assert sighting.faces == ()
+    assert len(sighting.rivals) == 1
+
+
+def test_where_a_track_is_already_the_mirror_is_not_asked_again(patch_network, frame_of):
+    frame = frame_of([(300, 240, 80, "lopsided")])
+    sighting = FaceSearch(patch_network).scan(
+        frame, make_view(frame), tracked=(Box.of([260, 200, 340, 280]),)
+    )
+    assert len(sighting.faces) == 1
+
+
 def test_a_place_that_the_close_up_clears_of_any_likeness_is_no_rival(patch_network, frame_of):
     patch_network.score = 0.28
     frame = frame_of([(300, 200, 80)])
@@ -69,6 +88,6 @@ def test_a_place_that_the_close_up_clears_of_any_likeness_is_no_rival(patch_netw
 def test_a_fainter_place_beside_a_face_is_looked_at_only_while_it_matters(
     patch_network, frame_of, is_wary, rivals
 ):
-    frame = frame_of([(160, 240, 100), (480, 240, 100, True)])
+    frame = frame_of([(160, 240, 100), (480, 240, 100, "faint")])
     sighting = FaceSearch(patch_network).scan(frame, make_view(frame), is_wary=is_wary)
     assert (len(sighting.faces), len(sighting.rivals)) == (1, rivals)
