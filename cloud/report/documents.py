@@ -6,21 +6,30 @@ from collections.abc import Sequence
 from typing import Any
 
 from cloud.entries import FLAG_GREY, FLAG_LATE, FLAG_OUT_OF_SCOPE, FLAG_UNCERTAIN
+from cloud.report.baseline import Baseline, changes
 from cloud.report.figures import nullable
 from cloud.report.gaps import frame_funnel, gap_frames_by_reason
 from cloud.report.latency import summarise
 from cloud.report.seconds import bin_seconds, coverage
-from cloud.report.traces import FrameGap, is_flagged, share_of_frames
+from cloud.report.traces import Float64Array, FrameGap, is_flagged, share_of_frames
 from cloud.report.viewers import ViewerTimeline
 from privacy.expressions import EXPRESSIONS
 
 
-def second_columns(viewer: ViewerTimeline, *, duration_ms: int) -> dict[str, list[Any]]:
+def second_columns(
+    viewer: ViewerTimeline, *, duration_ms: int, baseline: Baseline | None = None
+) -> dict[str, list[Any]]:
     """Give the timeline at second resolution as parallel lists (rules S1, S2, S4).
+
+    Args:
+        viewer: whose.
+        duration_ms: length of the title.
+        baseline: the viewer's; adds what the six are above it (rule B2).
 
     Returns:
         `second`, the six expressions, `confidence`, `attention` (null where missing), `frames`, of these
-        `certain` and `out_of_scope`, `uncertain_share` (null without a frame), `expected`, `valid`.
+        `certain` and `out_of_scope`, `uncertain_share` (null without a frame), `expected`, `valid`;
+        with a baseline, `happy_change` and so on.
     """
     bins = bin_seconds(viewer.trace, duration_ms=duration_ms, opted_out=viewer.opted_out)
     return {
@@ -34,19 +43,24 @@ def second_columns(viewer: ViewerTimeline, *, duration_ms: int) -> dict[str, lis
         "uncertain_share": nullable(bins.uncertain_share, digits=4),
         "expected": bins.expected.tolist(),
         "valid": bins.valid.tolist(),
+        **_changes(bins.probabilities, baseline),
     }
 
 
-def frame_columns(viewer: ViewerTimeline, *, duration_ms: int) -> dict[str, list[Any]]:
+def frame_columns(
+    viewer: ViewerTimeline, *, duration_ms: int, baseline: Baseline | None = None
+) -> dict[str, list[Any]]:
     """Give every scored frame as parallel lists.
 
     Args:
         viewer: whose.
         duration_ms: not needed for frames; frames beyond the title are given as well.
+        baseline: the viewer's; adds what the six are above it (rule B2).
 
     Returns:
         `frame`, `segment`, `media_time_ms`, the six expressions (null where opted out), `confidence`,
-        `attention`, and the flags `late`, `grey`, `uncertain`, `out_of_scope`.
+        `attention`, and the flags `late`, `grey`, `uncertain`, `out_of_scope`; with a baseline,
+        `happy_change` and so on.
     """
     trace = viewer.trace
     count = len(trace)
@@ -65,6 +79,7 @@ def frame_columns(viewer: ViewerTimeline, *, duration_ms: int) -> dict[str, list
         "grey": is_flagged(trace, FLAG_GREY).tolist(),
         "uncertain": is_flagged(trace, FLAG_UNCERTAIN).tolist(),
         "out_of_scope": is_flagged(trace, FLAG_OUT_OF_SCOPE).tolist(),
+        **_changes(trace.probabilities / 255.0, baseline),
     }
 
 
@@ -112,6 +127,12 @@ def summary_document(viewer: ViewerTimeline, *, duration_ms: int) -> dict[str, A
         "share_of_certain_frames": _shares(viewer, certain_only=True),
         "opted_out": sorted(viewer.opted_out),
     }
+
+
+def _changes(probabilities: Float64Array, baseline: Baseline | None) -> dict[str, list[Any]]:
+    if baseline is None:
+        return {}
+    return {name: nullable(values, digits=4) for name, values in changes(probabilities, baseline).items()}
 
 
 def _shares(viewer: ViewerTimeline, *, certain_only: bool) -> dict[str, float | None]:

@@ -19,6 +19,7 @@ from string import Template
 from typing import Any
 
 from cloud.report import sections
+from cloud.report.baseline import viewer_baseline
 from cloud.report.figures import timeline_figure
 from cloud.report.gaps import frame_funnel, gap_bands, silent_bands
 from cloud.report.model_note import installed_model
@@ -103,6 +104,7 @@ def _figures(viewer: ViewerTimeline, *, duration_ms: int) -> sections.ViewerFigu
         bands=sorted([*bands, *silent], key=lambda band: band.start_ms),
         shares=share_of_frames(viewer.trace, opted_out=viewer.opted_out),
         certain_shares=share_of_frames(viewer.trace, opted_out=viewer.opted_out, certain_only=True),
+        baseline=viewer_baseline(viewer.trace, opted_out=viewer.opted_out),
         funnel=frame_funnel(viewer.trace, gaps=viewer.gaps, counters=viewer.counters),
     )
 

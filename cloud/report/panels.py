@@ -6,6 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 from html import escape
 
+import numpy as np
+
+from cloud.report.baseline import SUFFICIENT_SECONDS, Baseline
 from cloud.report.gaps import REASON_TEXT, FrameFunnel, GapBand
 from cloud.report.latency import summarise
 from cloud.report.seconds import SecondBins
@@ -30,6 +33,26 @@ def share_bars(shares: Mapping[Expression, float | None]) -> str:
         bar = '<span class="num">opted out</span>' if share is None else _bar(share, colour=str(expression))
         rows.append(f'<dt>{expression}</dt><dd>{bar}</dd><dd class="num">{value}</dd>')
     return f'<dl class="bars">{"".join(rows)}</dl>'
+
+
+def baseline_table(baseline: Baseline, bins: SecondBins) -> str:
+    """List the mean of the title's seconds, of the pre-roll's, and the difference; flag a thin baseline."""
+    if not baseline.valid_seconds:
+        return "<p>None: no second before the title was scored. Levels of an expression may be this face's habit.</p>"
+    seconds = bins.probabilities[: bins.title_seconds][bins.valid[: bins.title_seconds]]
+    title = seconds.mean(axis=0) if len(seconds) else np.full(len(EXPRESSIONS), np.nan)
+    rows = "".join(
+        f"<tr><th scope=row>{expression}</th><td>{_number(shown)}</td><td>{_number(before)}</td>"
+        f"<td>{'' if math.isnan(shown - before) else f'{shown - before:+.2f}'}</td></tr>"
+        for expression, shown, before in zip(EXPRESSIONS, title.tolist(), baseline.mean.tolist(), strict=True)
+    )
+    note = f"From {baseline.valid_seconds} valid seconds before the title."
+    if not baseline.is_sufficient:
+        note += f" Too few: at least {SUFFICIENT_SECONDS} are needed, so take it as a hint."
+    return (
+        "<table><thead><tr><th>mean</th><th>title</th><th>before</th><th>change</th></tr></thead>"
+        f'<tbody>{rows}</tbody></table><p class="note">{note}</p>'
+    )
 
 
 def funnel_bars(funnel: FrameFunnel, *, duplicates: int, redelivered: int) -> str:

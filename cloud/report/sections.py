@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from html import escape
 
 from cloud.entries import FLAG_OUT_OF_SCOPE, FLAG_UNCERTAIN
+from cloud.report.baseline import Baseline
 from cloud.report.gaps import FrameFunnel, GapBand
 from cloud.report.latency import summarise
 from cloud.report.model_note import ModelNote
 from cloud.report.panels import (
+    baseline_table,
     funnel_bars,
     gap_table,
     latency_table,
@@ -40,6 +42,7 @@ class ViewerFigures:
     bands: Sequence[GapBand]
     shares: Mapping[Expression, float | None]
     certain_shares: Mapping[Expression, float | None]
+    baseline: Baseline
     funnel: FrameFunnel
 
 
@@ -68,6 +71,7 @@ def viewer_card(figures: ViewerFigures, *, chart_id: str) -> str:
     panels = (
         panel("Leading expression, share of scored frames", share_bars(figures.shares))
         + panel("The same, of certain frames alone", share_bars(figures.certain_shares))
+        + panel("Against the viewer's own baseline", baseline_table(figures.baseline, figures.bins))
         + panel("Where the frames went", funnel)
         + panel("When data are missing, and why", gap_table(figures.bands))
         + panel("Latency from the camera", latency_table(viewer.latency))

@@ -7,15 +7,18 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
+from cloud.report.baseline import Baseline
 from cloud.report.documents import frame_columns, second_columns
 from cloud.report.gaps import gap_bands
 from cloud.report.traces import frame_step_ms
 from cloud.report.viewers import ViewerTimeline
 
 
-def seconds_csv(viewer: ViewerTimeline, *, duration_ms: int) -> str:
+def seconds_csv(viewer: ViewerTimeline, *, duration_ms: int, baseline: Baseline | None = None) -> str:
     """Write one row per second; `gap_reasons` names the gaps that touch it."""
-    columns: dict[str, Sequence[Any]] = dict(second_columns(viewer, duration_ms=duration_ms))
+    columns: dict[str, Sequence[Any]] = dict(
+        second_columns(viewer, duration_ms=duration_ms, baseline=baseline)
+    )
     seconds = len(columns["second"])
     reasons: list[list[str]] = [[] for _ in range(seconds)]
     for band in gap_bands(viewer.gaps, step_ms=frame_step_ms(viewer.trace)):
@@ -26,9 +29,9 @@ def seconds_csv(viewer: ViewerTimeline, *, duration_ms: int) -> str:
     return _write(columns)
 
 
-def frames_csv(viewer: ViewerTimeline, *, duration_ms: int) -> str:
+def frames_csv(viewer: ViewerTimeline, *, duration_ms: int, baseline: Baseline | None = None) -> str:
     """Write one row per scored frame, and one per gap with its reason and length."""
-    columns = frame_columns(viewer, duration_ms=duration_ms)
+    columns = frame_columns(viewer, duration_ms=duration_ms, baseline=baseline)
     names = [*columns, "gap_reason", "gap_frames"]
     rows = [[*row, "", ""] for row in zip(*columns.values(), strict=True)]
     blank = [""] * (len(columns) - 3)

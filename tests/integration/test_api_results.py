@@ -133,6 +133,22 @@ async def test_smoothing_is_asked_for_and_named(studio: Studio, watched: Viewer)
     assert (await studio.ask("GET", path + "?smoothing=none")).status_code == 422
 
 
+async def test_a_baseline_is_subtracted_beside_the_raw_values(studio: Studio, watched: Viewer) -> None:  # noqa: F811
+    path = f"/v1/sessions/{watched.session}/timeline?baseline="
+    none = (await studio.ask("GET", path + "none")).json()
+    assert none["baseline"] == {"kind": "none"} and "happy_change" not in none["columns"]
+    preroll = (await studio.ask("GET", path + "preroll")).json()
+    assert preroll["baseline"]["valid_seconds"] == 0
+    assert preroll["columns"]["happy_change"] == [None] * 10
+    leader = (await studio.ask("GET", path + "preroll&baseline_from_ms=0&baseline_to_ms=2000")).json()
+    assert leader["baseline"]["window_ms"] == [0, 2000]
+    assert (leader["baseline"]["valid_seconds"], leader["baseline"]["is_sufficient"]) == (2, False)
+    assert leader["columns"]["happy"][:3] == [1.0, 1.0, None]
+    assert leader["columns"]["happy_change"][:3] == [0.0, 0.0, None]
+    refused = await studio.ask("GET", path + "preroll&baseline_from_ms=5&baseline_to_ms=5")
+    assert refused.status_code == 422 and problem(refused) == "baseline-window"
+
+
 async def test_the_summary_accounts_for_every_frame(studio: Studio, watched: Viewer) -> None:  # noqa: F811
     body = (await studio.ask("GET", f"/v1/sessions/{watched.session}/summary")).json()
     assert body["frames"] == {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Any
 from uuid import UUID
@@ -11,12 +12,23 @@ import msgspec
 from fastapi import APIRouter, Depends, Query, Response
 
 from cloud.api.context import Context
+from cloud.api.problems import ProblemError
+from cloud.api.schemas import DAY_MS
 from cloud.api.security import Principal, Scope, needs
 from cloud.api.session_data import load_session_data
+from cloud.report.baseline import (
+    PREROLL,
+    Baseline,
+    BaselineKind,
+    BaselineWindow,
+    baseline_document,
+    viewer_baseline,
+)
 from cloud.report.documents import frame_columns, gap_columns, second_columns, summary_document
 from cloud.report.page import TimelinePage, content_security_policy, render_timeline_page
 from cloud.report.smoothing import Smoothing, installed_filter, kernel_document, smooth_viewer
 from cloud.report.tables import frames_csv, seconds_csv
+from cloud.report.viewers import ViewerTimeline
 from privacy.ids import SessionId
 
 router = APIRouter(prefix="/v1/sessions", tags=["results"])
@@ -38,6 +50,37 @@ class TableFormat(StrEnum):
     CSV = "csv"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BaselineQuery:
+    """The neutral window that is subtracted, if any."""
+
+    kind: BaselineKind
+    window: BaselineWindow
+
+    def of(self, viewer: ViewerTimeline) -> Baseline | None:
+        """Take the viewer's baseline."""
+        if self.kind is BaselineKind.NONE:
+            return None
+        return viewer_baseline(viewer.trace, self.window, opted_out=viewer.opted_out)
+
+
+def read_baseline(
+    baseline: Annotated[BaselineKind, Query()] = BaselineKind.NONE,
+    baseline_from_ms: Annotated[int, Query(ge=-DAY_MS, le=DAY_MS)] = PREROLL.start_ms,
+    baseline_to_ms: Annotated[int, Query(ge=-DAY_MS, le=DAY_MS)] = PREROLL.end_ms,
+) -> BaselineQuery:
+    """Read the baseline's parameters.
+
+    Raises:
+        ProblemError: 422, the window does not end after it starts, or is longer than ten minutes.
+    """
+    try:
+        window = BaselineWindow(start_ms=baseline_from_ms, end_ms=baseline_to_ms)
+    except ValueError as error:
+        raise ProblemError(422, "baseline-window", f"{str(error).capitalize()}.") from None
+    return BaselineQuery(kind=baseline, window=window)
+
+
 @router.get(
     "/{session_id}/timeline",
     response_class=Response,
@@ -47,6 +90,7 @@ async def read_timeline(
     session_id: UUID,
     context: Context,
     principal: Reader,
+    baseline: Annotated[BaselineQuery, Depends(read_baseline)],
     resolution: Annotated[Resolution, Query()] = Resolution.SECOND,
     table: Annotated[TableFormat, Query(alias="format")] = TableFormat.JSON,
     smoothing: Annotated[Smoothing, Query()] = Smoothing.RAW,
@@ -56,12 +100,15 @@ async def read_timeline(
     Columns are parallel lists. A second is the median of its frames and is null unless at least half of
     the frames expected in it were scored; an opted-out expression is null throughout. Nothing is ever
     filled in. `smoothing=hmm` filters the scores over time, forward only; what is stored stays raw.
+    `baseline=preroll` adds what the six are above their mean in a neutral window of media time, by default
+    the 30 s before the title begins.
     """
     data = await load_session_data(context, principal.tenant, SessionId(session_id))
     viewer = await asyncio.to_thread(smooth_viewer, data.viewer, smoothing, installed_filter())
-    as_csv = frames_csv if resolution is Resolution.FRAME else seconds_csv
+    found = await asyncio.to_thread(baseline.of, viewer)
     if table is TableFormat.CSV:
-        text = await asyncio.to_thread(as_csv, viewer, duration_ms=data.duration_ms)
+        as_csv = frames_csv if resolution is Resolution.FRAME else seconds_csv
+        text = await asyncio.to_thread(as_csv, viewer, duration_ms=data.duration_ms, baseline=found)
         kernel = "" if smoothing is Smoothing.RAW else f"-{smoothing}"
         name = f"{viewer.session}-{resolution}{kernel}.csv"
         return Response(
@@ -72,9 +119,10 @@ async def read_timeline(
         "session_id": viewer.session,
         "resolution": str(resolution),
         "smoothing": kernel_document(smoothing, installed_filter()),
+        "baseline": baseline_document(found),
         "duration_ms": data.duration_ms,
         "opted_out": sorted(viewer.opted_out),
-        "columns": await asyncio.to_thread(columns, viewer, duration_ms=data.duration_ms),
+        "columns": await asyncio.to_thread(columns, viewer, duration_ms=data.duration_ms, baseline=found),
         "gaps": gap_columns(viewer.gaps),
     }
     return _json(document)
