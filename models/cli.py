@@ -127,6 +127,9 @@ def _add_calibrate(commands: Any) -> None:
     _add_data(parser)
     _add_config(parser)
     _add_artifact(parser)
+    parser.add_argument(
+        "--region", metavar="CODE", help="store them for one region alone (ISO 3166, such as DE or US-IL)"
+    )
 
 
 def _add_smooth(commands: Any) -> None:

@@ -83,6 +83,7 @@ def calibrate(arguments: argparse.Namespace) -> int:
 
     from models.expression.engines import litert_predictor
     from models.expression.export import calibrate_on_validation
+    from models.expression.regions import with_region
     from models.manifest import write_manifest
 
     artifact = load_expression(arguments.artifact)
@@ -94,11 +95,14 @@ def calibrate(arguments: argparse.Namespace) -> int:
         float32=litert_predictor(artifact.manifest.read("float32"), side_px=side),
         outside=_outside(arguments.data, _config(arguments.config)) if artifact.scope else (),
     )
+    before, region = artifact.manifest, arguments.region
     write_manifest(
         replace(
-            artifact.manifest,
-            parameters={**artifact.manifest.parameters, **parameters},
-            metrics={**artifact.manifest.metrics, "validation": metrics},
+            before,
+            parameters=with_region(before.parameters, region, parameters)
+            if region
+            else {**before.parameters, **parameters},
+            metrics={**before.metrics, f"validation_{region}" if region else "validation": metrics},
         )
     )
     print(json.dumps({**parameters, **metrics}, indent=2))

@@ -18,6 +18,7 @@ from cloud.entries import (
     encode_scores,
 )
 from cloud.ports.classifier import BATCH_SIZES
+from models.expression.regions import Calibration
 from models.expression.scope import ScopeRule
 from privacy.content import Scores, encode_scores_content
 from privacy.envelope import Codec
@@ -144,6 +145,21 @@ def test_a_face_that_shows_none_of_the_six_is_flagged_and_scored_all_the_same(pl
     assert record.flags == FLAG_OUT_OF_SCOPE | FLAG_UNCERTAIN
     assert plain.flags == 0
     assert (record.probabilities, record.confidence) == (plain.probabilities, plain.confidence)
+
+
+def test_each_viewers_region_has_its_own_calibration(platform: Platform) -> None:
+    german, bavarian, french = (
+        Viewer(platform, jurisdiction=code).sealer() for code in ("DE", "DE-BY", "FR")
+    )
+    regions = {"DE": Calibration(temperature=50.0, confident_above=0.9)}
+    rules = replace(RULES, confident_above=0.0, regions=regions)
+    crops = [sealed_crop(seal(sealer)) for sealer in (german, bavarian, french)]
+    records, _ = read(crops, opened_book(platform, german, bavarian, french), rules=rules)
+    assert records[0].probabilities == records[1].probabilities != records[2].probabilities
+    assert records[0].confidence < records[2].confidence
+    assert [record.flags for record in records] == [FLAG_UNCERTAIN, FLAG_UNCERTAIN, 0]
+    (alone,), _ = read(crops[2:], opened_book(platform, french), rules=replace(rules, regions={}))
+    assert (alone.probabilities, alone.confidence) == (records[2].probabilities, records[2].confidence)
 
 
 def test_an_opted_out_expression_is_never_scored(platform: Platform) -> None:
