@@ -21,6 +21,7 @@ from cloud.classify.refusals import Refusal
 from cloud.entries import (
     FLAG_GREY,
     FLAG_LATE,
+    FLAG_ON_DEVICE,
     FLAG_OUT_OF_SCOPE,
     FLAG_UNCERTAIN,
     ScoreRecord,
@@ -265,6 +266,7 @@ def _record(
     header = face.header
     flags = marks | (FLAG_LATE if face.late else 0)
     flags |= FLAG_GREY if header.codec in GREY_CODECS else 0
+    flags |= FLAG_ON_DEVICE if header.codec is Codec.SCORES else 0
     flags |= FLAG_UNCERTAIN if confidence < _calibration(face, rules).confident_above else 0
     return ScoreRecord(
         tenant=face.epoch.tenant,

@@ -12,6 +12,7 @@ from cloud.classify.stage import ScoringRules, classify_faces, epochs_of, open_c
 from cloud.entries import (
     FLAG_GREY,
     FLAG_LATE,
+    FLAG_ON_DEVICE,
     FLAG_OUT_OF_SCOPE,
     FLAG_UNCERTAIN,
     decode_scores,
@@ -26,6 +27,7 @@ from privacy.errors import OpeningError, ReceiptError
 from privacy.expressions import EXPRESSIONS, Expression
 from privacy.wire import limits
 from tests.fixtures_street import Platform, Viewer, jpeg, picture, seal, sealed_crop, utc_us
+from tests.unit.cloud.score_records import MODEL
 
 RULES = ScoringRules(temperature=1.0, input_side_px=56, confident_above=0.5)
 
@@ -34,6 +36,7 @@ class BrightnessClassifier:
     """Gives each crop logits that tell which crop it was; remembers what it saw."""
 
     name = "fake"
+    model = MODEL
     device = "cpu"
 
     def __init__(self) -> None:
@@ -85,7 +88,7 @@ def test_a_sealed_crop_becomes_one_score_record(platform: Platform) -> None:
     assert sum(record.probabilities) == 255
     assert record.attention == 200
     assert record.flags == 0
-    assert decode_scores(encode_scores([record])) == [record]
+    assert decode_scores(encode_scores([record], model=MODEL)) == [record]
 
 
 def test_capture_time_is_the_arrival_where_no_clock_is_known(platform: Platform) -> None:
@@ -224,7 +227,7 @@ def test_the_confidence_an_agent_sent_tells_nothing_about_what_is_opted_out(plat
     ]
     records, _ = read(crops, book)
     told = [(record.probabilities, record.confidence, record.flags) for record in records]
-    assert told[0] == told[1] == (rest, 204, 0)
+    assert told[0] == told[1] == (rest, 204, FLAG_ON_DEVICE)
 
 
 def test_a_face_beside_the_viewers_is_never_opened(platform: Platform) -> None:
