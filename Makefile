@@ -4,6 +4,7 @@
 #   make test            run the tests
 #   make check           lint, types, import contracts
 #   make up              start the whole platform and keep it running (Ctrl-C stops it)
+#   make peers           install what measuring OpenCV's Haar cascade needs, into .venv/peers
 #   make bench           measure the street: 1, 2, 4, 8 viewers (needs about five minutes)
 #   make bench-classify  measure the expression network in every runtime (needs about two minutes)
 
@@ -60,6 +61,14 @@ bench: $(VENV)/.installed-demo
 bench-classify: $(VENV)/.installed-demo
 	@mkdir -p $(OUT)/bench
 	$(BIN)/countenance bench classify $(if $(COUNTENANCE_DATA),--data $(COUNTENANCE_DATA)) --out $(OUT)/bench/classify.json
+
+# OpenCV 5 has no Haar cascade, so that peer runs in an environment of its own.
+peers: $(VENV)/peers/.installed
+
+$(VENV)/peers/.installed: | $(BIN)/python
+	$(BIN)/python -m venv $(VENV)/peers
+	$(VENV)/peers/bin/python -m pip install --quiet --disable-pip-version-check 'opencv-python-headless>=4.11,<5'
+	@touch $@
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadgroup $(TESTS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +18,7 @@ examples:
   countenance models export --data DIR --run out/run --out out/expression
   countenance models evaluate --data DIR --artifact out/expression --out out/evaluation.json --record
   countenance models card --metrics out/evaluation.json --out out/expression.md
-  countenance models predict holiday.jpg --json
+  countenance models predict face.jpg --json
 
 DIR holds the known archives (fer2013plus.zip, rafdb.zip, muxspace112.zip), or a CSV with the columns
 file,label[,split], or pictures as [split/]label/picture.jpg. Test splits are never learned from.
@@ -46,15 +47,15 @@ def add_models_commands(subparsers: Any) -> None:
     _add_export(commands)
     _add_evaluate(commands)
     _add_card(commands)
+    _add_predict(commands)
     from models.face_detector.cli import add_detector_commands
-    from models.predict.cli import add_predict_command
-
-    add_predict_command(commands)
 
     add_detector_commands(commands)
 
 
-def _command(commands: Any, name: str, summary: str, example: str) -> argparse.ArgumentParser:
+def _command(
+    commands: Any, name: str, summary: str, example: str, *, module: str = "models.expression.commands"
+) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = commands.add_parser(
         name,
         help=summary,
@@ -62,15 +63,14 @@ def _command(commands: Any, name: str, summary: str, example: str) -> argparse.A
         epilog=f"example:\n  {example}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.set_defaults(handler=_handler(name))
+    parser.set_defaults(handler=_handler(name, module))
     return parser
 
 
-def _handler(name: str) -> Callable[[argparse.Namespace], int]:
+def _handler(name: str, module: str) -> Callable[[argparse.Namespace], int]:
     def run(arguments: argparse.Namespace) -> int:
         # Here and not above: the platform's own commands must start without any of this.
-        from models.expression import commands
-
+        commands = importlib.import_module(module)
         try:
             return int(getattr(commands, name)(arguments))
         except ModelsError as error:
@@ -129,9 +129,6 @@ def _add_calibrate(commands: Any) -> None:
     _add_data(parser)
     _add_config(parser)
     _add_artifact(parser)
-    parser.add_argument(
-        "--region", metavar="CODE", help="store them for one region alone (ISO 3166, such as DE or US-IL)"
-    )
 
 
 def _add_smooth(commands: Any) -> None:
@@ -164,16 +161,39 @@ def _add_evaluate(commands: Any) -> None:
     parser = _command(
         commands,
         "evaluate",
-        "measure an artifact on every test set, peers beside it",
+        "measure the shipped artifacts: accuracy, street, detectors, groups, slices, with peers beside them",
         "countenance models evaluate --data DIR --out out/evaluation.json",
+        module="models.audit.commands",
     )
     _add_data(parser)
     _add_artifact(parser)
+    parser.add_argument(
+        "--detector", type=Path, metavar="DIR", help="detector's artifact (default: the shipped one)"
+    )
     parser.add_argument("--out", type=Path, required=True, metavar="FILE.json", help="where the figures go")
+    parser.add_argument(
+        "--before", type=Path, metavar="FILE.json", help="an earlier evaluation, for a before/after table"
+    )
+    parser.add_argument(
+        "--skip",
+        action="append",
+        default=[],
+        choices=("street", "detectors", "groups", "slices", "outsiders"),
+        help="leave a part out; may be repeated",
+    )
+    parser.add_argument(
+        "--haar-python",
+        type=Path,
+        metavar="FILE",
+        help="interpreter with OpenCV below 5 (default: what `make peers` made)",
+    )
+    parser.add_argument(
+        "--limit", type=int, metavar="N", help="a quick look: about N random pictures of each set"
+    )
     parser.add_argument("--threads", type=int, default=1, help="LiteRT threads (default: %(default)s)")
     parser.add_argument("--no-latency", action="store_true", help="leave out the timing of runtimes")
     parser.add_argument("--record", action="store_true", help="also store the headline in the manifest")
-    parser.add_argument("--json", action="store_true", help="print the headline as JSON")
+    parser.add_argument("--json", action="store_true", help="print the headline as one line of JSON")
 
 
 def _add_card(commands: Any) -> None:
@@ -188,6 +208,24 @@ def _add_card(commands: Any) -> None:
         "--metrics", type=Path, required=True, metavar="FILE.json", help="what evaluate wrote"
     )
     parser.add_argument("--out", type=Path, required=True, metavar="FILE.md", help="where the card goes")
+
+
+def _add_predict(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "predict",
+        "read the expression in pictures that are face crops",
+        "countenance models predict face.jpg --opt-out disgust --json",
+    )
+    parser.add_argument(
+        "images", nargs="+", type=Path, metavar="IMAGE", help="a picture cut to one upright face"
+    )
+    _add_artifact(parser)
+    parser.add_argument("--variant", default="int8", choices=("int8", "float32"), help="default: %(default)s")
+    parser.add_argument(
+        "--opt-out", action="append", default=[], metavar="LABEL", help="leave an expression out"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object per picture")
 
 
 def _add_artifact(parser: argparse.ArgumentParser) -> None:

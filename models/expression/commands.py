@@ -11,13 +11,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from models.errors import ModelsError
 from models.expression.loading import load_expression
 from models.expression.taxonomy import N_LABELS
 
 if TYPE_CHECKING:
     from models.expression.datasets import PackedFaces, UInt8Array
     from models.expression.training_config import TrainingConfig
-    from models.manifest import Manifest
 
 
 def train(arguments: argparse.Namespace) -> int:
@@ -82,7 +82,6 @@ def calibrate(arguments: argparse.Namespace) -> int:
 
     from models.expression.engines import litert_predictor
     from models.expression.export import calibrate_on_validation
-    from models.expression.regions import with_region
     from models.manifest import write_manifest
 
     artifact = load_expression(arguments.artifact)
@@ -94,14 +93,11 @@ def calibrate(arguments: argparse.Namespace) -> int:
         float32=litert_predictor(artifact.manifest.read("float32"), side_px=side),
         outside=_outside(arguments.data, _config(arguments.config)) if artifact.scope else (),
     )
-    before, region = artifact.manifest, arguments.region
     write_manifest(
         replace(
-            before,
-            parameters=with_region(before.parameters, region, parameters)
-            if region
-            else {**before.parameters, **parameters},
-            metrics={**before.metrics, f"validation_{region}" if region else "validation": metrics},
+            artifact.manifest,
+            parameters={**artifact.manifest.parameters, **parameters},
+            metrics={**artifact.manifest.metrics, "validation": metrics},
         )
     )
     print(json.dumps({**parameters, **metrics}, indent=2))
@@ -179,41 +175,6 @@ def export(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def evaluate(arguments: argparse.Namespace) -> int:
-    """Measure an artifact on every test set found, and write the figures."""
-    _quiet_tensorflow()
-    from models.expression import evaluate as evaluation
-    from models.expression.engines import litert_predictor, mini_xception_predictor
-    from models.expression.latency import limit_tensorflow, time_variants
-
-    if not arguments.no_latency:
-        limit_tensorflow(arguments.threads)
-
-    artifact = load_expression(arguments.artifact)
-    manifest, side = artifact.manifest, artifact.input_side_px
-    weights = sorted(arguments.data.glob("weights/oarriaga/*mini_XCEPTION*.hdf5"))
-    body = evaluation.evaluate(
-        evaluation.load_test_sets(arguments.data, _progress("reading")),
-        int8=litert_predictor(manifest.read("int8"), side_px=side, threads=arguments.threads),
-        float32=litert_predictor(manifest.read("float32"), side_px=side, threads=arguments.threads),
-        peers={"mini_xception": mini_xception_predictor(weights[0])} if weights else {},
-        temperature=artifact.temperature,
-        threshold=artifact.confident_above,
-        digest=manifest.variant("int8").sha256,
-    )
-    body |= _circumstances(manifest)
-    if not arguments.no_latency:
-        body["latency"] = time_variants(manifest, threads=arguments.threads)
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(json.dumps(body, indent=2) + "\n", "utf-8")
-    if arguments.record:
-        from models.expression.export import with_metrics
-
-        with_metrics(manifest, "test", body["headline"])
-    print(json.dumps(body["headline"], indent=None if arguments.json else 2))
-    return 0
-
-
 def card(arguments: argparse.Namespace) -> int:
     """Render the model card of an artifact from measured figures."""
     from models.cards.render import render_card
@@ -222,6 +183,45 @@ def card(arguments: argparse.Namespace) -> int:
     figures = json.loads(arguments.metrics.read_text("utf-8"))
     arguments.out.write_text(render_card(load_manifest(arguments.artifact), figures), "utf-8")
     print(f"wrote {arguments.out}")
+    return 0
+
+
+def predict(arguments: argparse.Namespace) -> int:
+    """Read the expression in pictures that are face crops."""
+    from models.expression.datasets import decode_picture
+    from models.expression.engines import litert_predictor
+    from models.expression.inference import opt_out_mask, score_logits
+    from models.expression.scope import out_of_scope
+    from models.expression.taxonomy import LABELS
+
+    artifact = load_expression(arguments.artifact)
+    predictor = litert_predictor(artifact.manifest.read(arguments.variant), side_px=artifact.input_side_px)
+    crops = [decode_picture(_read(path), path.name) for path in arguments.images]
+    mask = opt_out_mask(arguments.opt_out)
+    logits = predictor(crops)
+    scores = score_logits(logits, temperature=artifact.temperature, opted_out=mask)
+    outside = out_of_scope(logits, artifact.scope, opted_out=mask)
+    for index, path in enumerate(arguments.images):
+        shares = {
+            label: round(float(scores.probabilities[index, i]), 4)
+            for i, label in enumerate(LABELS)
+            if not mask[i]
+        }
+        best = max(shares, key=lambda label: shares[label]) if shares else None
+        answer = {
+            "image": str(path),
+            "expression": best,
+            "confidence": round(float(scores.confidence[index]), 4),
+            "confident": bool(scores.confidence[index] >= artifact.confident_above and not outside[index]),
+            "out_of_scope": bool(outside[index]) if artifact.scope else None,
+            "sentiment": round(float(scores.sentiment[index]), 4),
+            "probabilities": shares,
+        }
+        if arguments.json:
+            print(json.dumps(answer))
+        else:
+            ranked = ", ".join(f"{k} {v:.2f}" for k, v in sorted(shares.items(), key=lambda item: -item[1]))
+            print(f"{path}: {best} ({ranked})")
     return 0
 
 
@@ -274,26 +274,6 @@ def _outside(data: Path, config: TrainingConfig) -> Sequence[UInt8Array]:
     )
 
 
-def _circumstances(manifest: Manifest) -> dict[str, Any]:
-    import platform
-    from datetime import UTC, datetime
-    from importlib.metadata import version
-
-    from models.expression.latency import cpu_flags
-
-    packages = ("numpy", "opencv-python-headless", "tensorflow-cpu", "tensorflow", "keras", "ai-edge-litert")
-    versions = {}
-    for name in packages:
-        with contextlib.suppress(ModuleNotFoundError):
-            versions[name] = version(name)
-    return {
-        "artifact": {"version": manifest.version, "temperature": manifest.parameters["temperature"]},
-        "measured": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "machine": {"architecture": platform.machine(), "cores": os.cpu_count(), "cpu_flags": cpu_flags()},
-        "versions": {"python": platform.python_version(), **versions},
-    }
-
-
 def _progress(what: str) -> Any:
     from tqdm import tqdm
 
@@ -302,6 +282,13 @@ def _progress(what: str) -> Any:
         return bar
 
     return wrap
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ModelsError(f"cannot read {path}: {error.strerror}") from error
 
 
 def _quiet_tensorflow() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,11 @@ from models.expression.abstention import coverage_and_accuracy
 from models.expression.calibrate import expected_calibration_error, softmax
 from models.expression.corpus import FERPLUS_ARCHIVE, MUXSPACE_ARCHIVE, RAFDB_ARCHIVE
 from models.expression.datasets import Picture, read_ferplus, read_labelled_folder, read_muxspace, read_rafdb
-from models.expression.engines import Predictor
 from models.expression.scoring import (
     accuracy,
     bootstrap_interval,
     confusion_matrix,
     macro_recall,
-    paired_difference_interval,
     recalls,
     wilson_interval,
 )
@@ -30,9 +28,6 @@ from models.expression.taxonomy import LABELS, N_LABELS, OUT_OF_SCOPE
 UInt8Array = npt.NDArray[np.uint8]
 Int64Array = npt.NDArray[np.int64]
 Progress = Callable[[Iterable[Any]], Iterable[Any]]
-
-ECE_SETS = ("rafdb", "ferplus")
-"""Test sets whose calibration error counts in the headline; the others are reported."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,71 +107,6 @@ def measure(
         figures["coverage_at_threshold"] = coverage
         figures["accuracy_at_threshold"] = None if np.isnan(kept_accuracy) else kept_accuracy
     return figures
-
-
-def evaluate(
-    sets: Iterable[TestSet],
-    *,
-    int8: Predictor,
-    float32: Predictor,
-    peers: Mapping[str, Predictor],
-    temperature: float,
-    threshold: float,
-    digest: str,
-) -> dict[str, Any]:
-    """Measure both variants and every peer on every test set.
-
-    Args:
-        sets: test sets.
-        int8: the default variant.
-        float32: the float variant; the loss is paired, picture by picture.
-        peers: other models by name, measured uncalibrated (temperature 1) and without a threshold.
-        temperature: of the artifact.
-        threshold: confidence fixed on validation.
-        digest: SHA-256 of the int8 file.
-    """
-    body: dict[str, Any] = {"sets": {}}
-    for test_set in sets:
-        crops, labels = list(test_set.crops), test_set.labels
-        quantised, full = int8(crops)[:, :N_LABELS], float32(crops)[:, :N_LABELS]
-        difference = paired_difference_interval(
-            full.argmax(axis=1) == labels, quantised.argmax(axis=1) == labels
-        )
-        body["sets"][test_set.name] = {
-            "int8": measure(quantised, labels, temperature=temperature, threshold=threshold),
-            "float32": measure(full, labels, temperature=temperature, threshold=threshold),
-            "int8_loss_points": [100 * d for d in difference],
-            **{name: measure(peer(crops), labels, temperature=1.0) for name, peer in peers.items()},
-        }
-    body["headline"] = headline(body["sets"], digest=digest)
-    return body
-
-
-def headline(sets: Mapping[str, Any], *, digest: str) -> dict[str, Any]:
-    """Pick the flat figures that runs are compared by; a set that was absent gives None."""
-
-    def figure(set_name: str, key: str) -> Any:
-        return sets[set_name]["int8"].get(key) if set_name in sets else None
-
-    errors = [sets[name]["int8"]["ece_15"] for name in ECE_SETS if name in sets]
-    losses = [entry["int8_loss_points"][0] for entry in sets.values()]
-    kept_accuracy = figure("rafdb", "accuracy_at_threshold")
-    believed = kept_accuracy is not None and kept_accuracy >= 0.975
-    return {
-        "rafdb_accuracy": figure("rafdb", "accuracy"),
-        "rafdb_macro_recall": figure("rafdb", "macro_recall"),
-        "ferplus_accuracy": figure("ferplus", "accuracy"),
-        "fer2013_accuracy": figure("fer2013", "accuracy"),
-        "muxspace_accuracy": figure("muxspace", "accuracy"),
-        "muxspace_macro_recall": figure("muxspace", "macro_recall"),
-        "coverage_at_98_rafdb": (figure("rafdb", "coverage_at_threshold") if believed else 0.0)
-        if "rafdb" in sets
-        else None,
-        "accuracy_at_threshold": kept_accuracy,
-        "ece_max": max(errors) if errors else None,
-        "int8_loss_points": max(losses) if losses else None,
-        "artifact_digest": digest,
-    }
 
 
 def _collect(name: str, pictures: Iterable[Picture], *, original: bool = False) -> TestSet:

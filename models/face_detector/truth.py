@@ -27,6 +27,15 @@ WIDER_SIDE_PX = 416
 SMALLEST_WIDER_FACE_PX = 32
 """Side of a face: the square root of its box's area in the stored picture."""
 
+_WIDER_TRAITS = {
+    "perceived_gender": "gender",
+    "perceived_age": "age",
+    "perceived_skin": "skin",
+    "blur": "blur",
+    "illumination": "illumination",
+    "occlusion": "occlusion",
+    "pose": "pose",
+}
 _ANNOTATIONS = Path(__file__).parent
 
 
@@ -40,6 +49,8 @@ class Scene:
         frame_bgr: uint8 (height, width, 3), BGR.
         boxes_xyxy: float32 (n, 4) in picture widths and heights.
         sides_px: float32 (n,): square root of each box's area.
+        traits: for each face what the set says about it: `age`, `gender`, `skin` (as perceived by annotators), and
+            WIDER's `blur`, `illumination`, `occlusion`, `pose`; unknown ones are left out.
     """
 
     source: str
@@ -47,6 +58,7 @@ class Scene:
     frame_bgr: UInt8Array
     boxes_xyxy: Float32Array
     sides_px: Float32Array
+    traits: tuple[dict[str, str], ...]
 
 
 def read_scenes(data: Path) -> Iterator[Scene]:
@@ -63,21 +75,27 @@ def read_scenes(data: Path) -> Iterator[Scene]:
 def read_fairface(archive: Path) -> Iterator[Scene]:
     """Yield the portraits, each with the hand-checked box of its central face."""
     with _open_archive(archive) as opened:
+        traits = {row["file"]: _known(row, ("age", "gender")) for row in _table(opened, "labels.csv")}
         for row in _annotation("hand_checked_faces.json", "faces"):
-            yield _scene("fairface", row["file"], _decode(opened, row["file"]), [row["box_xyxy"]])
+            file = row["file"]
+            yield _scene(
+                "fairface", file, _decode(opened, file), [row["box_xyxy"]], traits=[traits.get(file, {})]
+            )
 
 
 def read_wider(archive: Path) -> Iterator[Scene]:
     """Yield the WIDER pictures with their valid faces of at least `SMALLEST_WIDER_FACE_PX`."""
     faces: dict[str, list[list[float]]] = {}
+    traits: dict[str, list[dict[str, str]]] = {}
     with _open_archive(archive) as opened:
-        for row in csv.DictReader(io.StringIO(_member(opened, "boxes.csv").decode("utf-8"))):
+        for row in _table(opened, "boxes.csv"):
             x, y, width, height = (float(row[k]) for k in ("x", "y", "w", "h"))
             side_px = WIDER_SIDE_PX * float(np.sqrt(width * height))
             if row["invalid"] == "0" and side_px >= SMALLEST_WIDER_FACE_PX:
                 faces.setdefault(row["file"], []).append([x, y, x + width, y + height])
+                traits.setdefault(row["file"], []).append(_known(row, tuple(_WIDER_TRAITS)))
         for file, boxes in faces.items():
-            yield _scene("wider", file, _decode(opened, file), boxes)
+            yield _scene("wider", file, _decode(opened, file), boxes, traits=traits[file])
 
 
 def read_frames(videos: Path) -> Iterator[Scene]:
@@ -118,12 +136,33 @@ def _annotation(file: str, key: str) -> list[dict[str, Any]]:
     return rows
 
 
-def _scene(source: str, group: str, frame: UInt8Array, boxes: list[list[float]]) -> Scene:
+def _known(row: dict[str, str], columns: tuple[str, ...]) -> dict[str, str]:
+    found = {_WIDER_TRAITS.get(column, column): row.get(column, "") for column in columns}
+    return {name: value for name, value in found.items() if value not in ("", "Not Sure")}
+
+
+def _table(opened: zipfile.ZipFile, name: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(_member(opened, name).decode("utf-8"))))
+
+
+def _scene(
+    source: str,
+    group: str,
+    frame: UInt8Array,
+    boxes: list[list[float]],
+    *,
+    traits: list[dict[str, str]] | None = None,
+) -> Scene:
     array = np.array(boxes, np.float32)
     size = np.array([frame.shape[1], frame.shape[0]], np.float32)
     sides = np.sqrt(np.prod((array[:, 2:] - array[:, :2]) * size, axis=1))
     return Scene(
-        source=source, group=group, frame_bgr=frame, boxes_xyxy=array, sides_px=sides.astype(np.float32)
+        source=source,
+        group=group,
+        frame_bgr=frame,
+        boxes_xyxy=array,
+        sides_px=sides.astype(np.float32),
+        traits=tuple(traits or [{}] * len(boxes)),
     )
 
 
