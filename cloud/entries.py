@@ -15,6 +15,7 @@ from uuid import UUID
 import msgspec
 
 from cloud.errors import EntryError
+from cloud.ports.scoring import DIGEST_BYTES, ScoringModel
 from privacy.ids import SessionId, TenantId
 from privacy.wire import limits
 
@@ -24,6 +25,7 @@ CROP_BATCH_MAX_BYTES = 128 * 1024
 _CROP_HEAD = struct.Struct(">BqqH")
 _SCORE = struct.Struct(">16s16sBHIqqq6sBBH")
 _COUNT = struct.Struct(">H")
+_MODEL = struct.Struct(f">{DIGEST_BYTES}sBBB")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +54,8 @@ class ScoreRecord:
         confidence: u8, calibrated probability of the leading expression x 255.
         attention: u8 x 255, 0 where the agent sent none.
         flags: bit 0 late, bit 1 grey, bit 2 uncertain (low confidence or out of scope), bit 3 out of scope
-            (the face shows none of the six, as far as the network can tell; sets bit 2 too).
+            (the face shows none of the six, as far as the network can tell; sets bit 2 too), bit 4 scored by the
+            agent, not by this platform's network.
         captured_utc_us: capture time on the server's UTC clock.
         classified_utc_us: when the result was ready.
     """
@@ -75,6 +78,7 @@ FLAG_LATE = 1
 FLAG_GREY = 2
 FLAG_UNCERTAIN = 4
 FLAG_OUT_OF_SCOPE = 8
+FLAG_ON_DEVICE = 16
 
 
 class SessionEvent(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -136,25 +140,59 @@ def decode_crops(entry: bytes) -> list[SealedCrop]:
     return crops
 
 
-def encode_scores(records: Sequence[ScoreRecord]) -> bytes:
-    """Lay out a batch of score records."""
-    return _COUNT.pack(len(records)) + b"".join(
-        _SCORE.pack(
-            r.tenant.bytes,
-            r.session.bytes,
-            r.face,
-            r.segment,
-            r.frame,
-            r.media_time_us,
-            r.captured_utc_us,
-            r.classified_utc_us,
-            r.probabilities,
-            r.confidence,
-            r.attention,
-            r.flags,
+def encode_scores(records: Sequence[ScoreRecord], *, model: ScoringModel) -> bytes:
+    """Lay out a batch of score records behind the model that they are from."""
+    return (
+        _encode_model(model)
+        + _COUNT.pack(len(records))
+        + b"".join(
+            _SCORE.pack(
+                r.tenant.bytes,
+                r.session.bytes,
+                r.face,
+                r.segment,
+                r.frame,
+                r.media_time_us,
+                r.captured_utc_us,
+                r.classified_utc_us,
+                r.probabilities,
+                r.confidence,
+                r.attention,
+                r.flags,
+            )
+            for r in records
         )
-        for r in records
     )
+
+
+def _encode_model(model: ScoringModel) -> bytes:
+    texts = [text.encode("ascii") for text in (model.name, model.version, model.variant)]
+    return _MODEL.pack(model.sha256, *(len(text) for text in texts)) + b"".join(texts)
+
+
+def split_model(entry: bytes) -> tuple[ScoringModel, bytes]:
+    """Take the model off a score entry.
+
+    Returns:
+        The model, and what follows: a count and that many records.
+
+    Raises:
+        EntryError: truncated, or no model.
+    """
+    if len(entry) < _MODEL.size:
+        raise EntryError("score entry is truncated")
+    sha256, *lengths = _MODEL.unpack_from(entry)
+    texts, at = [], _MODEL.size
+    for length in lengths:
+        texts.append(entry[at : at + length])
+        at += length
+    if at > len(entry):
+        raise EntryError("score entry is truncated")
+    try:
+        name, version, variant = (text.decode("ascii") for text in texts)
+        return ScoringModel(name=name, version=version, variant=variant, sha256=sha256), entry[at:]
+    except ValueError:
+        raise EntryError("score entry names no model") from None
 
 
 def decode_scores(entry: bytes) -> list[ScoreRecord]:
@@ -163,6 +201,7 @@ def decode_scores(entry: bytes) -> list[ScoreRecord]:
     Raises:
         EntryError: truncated, trailing bytes, or probabilities that do not sum to 255.
     """
+    _, entry = split_model(entry)
     if len(entry) < _COUNT.size:
         raise EntryError("score entry is truncated")
     (count,) = _COUNT.unpack_from(entry, 0)

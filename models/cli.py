@@ -18,7 +18,7 @@ examples:
   countenance models export --data DIR --run out/run --out out/expression
   countenance models evaluate --data DIR --artifact out/expression --out out/evaluation.json --record
   countenance models card --metrics out/evaluation.json --out out/expression.md
-  countenance models predict face.jpg --json
+  countenance models predict holiday.jpg --json
 
 DIR holds the known archives (fer2013plus.zip, rafdb.zip, muxspace112.zip), or a CSV with the columns
 file,label[,split], or pictures as [split/]label/picture.jpg. Test splits are never learned from.
@@ -47,8 +47,10 @@ def add_models_commands(subparsers: Any) -> None:
     _add_export(commands)
     _add_evaluate(commands)
     _add_card(commands)
-    _add_predict(commands)
     from models.face_detector.cli import add_detector_commands
+    from models.predict.cli import add_predict_command
+
+    add_predict_command(commands)
 
     add_detector_commands(commands)
 
@@ -129,6 +131,9 @@ def _add_calibrate(commands: Any) -> None:
     _add_data(parser)
     _add_config(parser)
     _add_artifact(parser)
+    parser.add_argument(
+        "--region", metavar="CODE", help="store them for one region alone (ISO 3166, such as DE or US-IL)"
+    )
 
 
 def _add_smooth(commands: Any) -> None:
@@ -208,24 +213,6 @@ def _add_card(commands: Any) -> None:
         "--metrics", type=Path, required=True, metavar="FILE.json", help="what evaluate wrote"
     )
     parser.add_argument("--out", type=Path, required=True, metavar="FILE.md", help="where the card goes")
-
-
-def _add_predict(commands: Any) -> None:
-    parser = _command(
-        commands,
-        "predict",
-        "read the expression in pictures that are face crops",
-        "countenance models predict face.jpg --opt-out disgust --json",
-    )
-    parser.add_argument(
-        "images", nargs="+", type=Path, metavar="IMAGE", help="a picture cut to one upright face"
-    )
-    _add_artifact(parser)
-    parser.add_argument("--variant", default="int8", choices=("int8", "float32"), help="default: %(default)s")
-    parser.add_argument(
-        "--opt-out", action="append", default=[], metavar="LABEL", help="leave an expression out"
-    )
-    parser.add_argument("--json", action="store_true", help="print one JSON object per picture")
 
 
 def _add_artifact(parser: argparse.ArgumentParser) -> None:

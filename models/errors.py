@@ -4,6 +4,7 @@ ModelsError
 ├── ManifestError          a manifest is missing, malformed or names an unknown variant
 ├── ArtifactDigestError    an artifact's bytes do not match its manifest
 ├── DatasetError           a data set is missing, malformed or wrongly split
+├── PictureError           a file is no picture that can be read
 └── TensorShapeError       an array has another shape or dtype than documented
 """
 
@@ -22,6 +23,10 @@ class ArtifactDigestError(ModelsError):
 
 class DatasetError(ModelsError):
     """A data set is missing, malformed or wrongly split."""
+
+
+class PictureError(ModelsError):
+    """A file is missing, too large, or no picture that can be read."""
 
 
 class TensorShapeError(ModelsError):

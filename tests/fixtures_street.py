@@ -69,6 +69,7 @@ class Viewer:
     opted_out: Sequence[Expression] = ()
     device_key: Ed25519PrivateKey = field(default_factory=Ed25519PrivateKey.generate)
     expires_in_us: int = HOUR_US
+    jurisdiction: str = "DE"
     receipt: str = ""
 
     def __post_init__(self) -> None:
@@ -89,7 +90,7 @@ class Viewer:
                 opted_out=frozenset(self.opted_out),
                 notice_sha256="0" * 64,
                 notice_locale="en",
-                jurisdiction="DE",
+                jurisdiction=self.jurisdiction,
                 device_public_key=self.device_key.public_key().public_bytes_raw(),
                 issued_utc_us=now - 2 * HOUR_US,
                 expires_utc_us=now + self.expires_in_us,

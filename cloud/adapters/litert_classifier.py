@@ -8,6 +8,7 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
 from cloud.ports.classifier import BATCH_SIZES, Float32Array
+from cloud.ports.scoring import ScoringModel
 from models.errors import ManifestError, TensorShapeError
 from models.expression.loading import ExpressionArtifact
 from models.manifest import Manifest, Variant
@@ -19,14 +20,15 @@ class LiteRtClassifier:
     Args:
         content: verified bytes of a `.tflite` variant with float32 interface.
         side_px: side of the network input.
-        name: for metrics and logs.
+        model: the variant's record.
         threads: of one invocation; a worker uses one, and runs more workers for more cores.
     """
 
     device = "cpu"
 
-    def __init__(self, content: bytes, *, side_px: int, name: str, threads: int = 1) -> None:
-        self.name = name
+    def __init__(self, content: bytes, *, side_px: int, model: ScoringModel, threads: int = 1) -> None:
+        self.model = model
+        self.name = f"litert:{model.name}-{model.version}:{model.variant}"
         self._threads = threads
         self._content = content
         self._side_px = side_px
@@ -74,8 +76,25 @@ def open_litert(artifact: ExpressionArtifact) -> LiteRtClassifier:
     return LiteRtClassifier(
         manifest.read(variant.id),
         side_px=artifact.input_side_px,
-        name=f"litert:{manifest.name}-{manifest.version}:{variant.id}",
+        model=scoring_model(manifest, variant),
     )
+
+
+def scoring_model(manifest: Manifest, variant: Variant) -> ScoringModel:
+    """Name a variant as it is recorded with scores.
+
+    Raises:
+        ManifestError: a name is too long, or the digest is none.
+    """
+    try:
+        return ScoringModel(
+            name=manifest.name,
+            version=manifest.version,
+            variant=variant.id,
+            sha256=bytes.fromhex(variant.sha256),
+        )
+    except ValueError as error:
+        raise ManifestError(f"artifact {manifest.name} cannot be recorded with scores: {error}") from None
 
 
 def find_variant(manifest: Manifest, *, runtime: str, precision: str | None = None) -> Variant:

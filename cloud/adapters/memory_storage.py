@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 from cloud.aggregate.packs import merge_packs
 from cloud.errors import LeaseLostError, StoreError
 from cloud.ports.changes import SessionChange
-from cloud.ports.storage import Committed, Lease, Pack, PackKey, TenantBatch
+from cloud.ports.scoring import ScoringModel
+from cloud.ports.storage import Committed, Lease, Pack, PackKey, TenantBatch, credit_models
 from privacy.ids import SessionId, TenantId
 
 
@@ -82,6 +83,7 @@ class MemoryResultStore:
     packs: dict[tuple[TenantId, PackKey], Pack] = field(default_factory=dict)
     changes: list[SessionChange] = field(default_factory=list)
     redelivered: dict[SessionId, int] = field(default_factory=dict)
+    models: dict[tuple[SessionId, ScoringModel], int] = field(default_factory=dict)
     is_down: bool = False
 
     async def commit(self, batch: TenantBatch, *, holder: str, leases: Collection[Lease]) -> Committed:
@@ -99,4 +101,6 @@ class MemoryResultStore:
                 added[pack.key] = pack.mask & ~(0 if old is None else old.mask)
                 again = (pack.mask & ~added[pack.key]).bit_count()
                 self.redelivered[pack.key.session] = self.redelivered.get(pack.key.session, 0) + again
+        for at, frames in credit_models(batch.packs, added).items():
+            self.models[at] = self.models.get(at, 0) + frames
         return Committed(added=added, at=datetime.now(UTC))

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from cloud.adapters.litert_classifier import check_batch, find_variant
+from cloud.adapters.litert_classifier import check_batch, find_variant, scoring_model
 from cloud.errors import ConfigError
 from cloud.ports.classifier import Float32Array
+from cloud.ports.scoring import ScoringModel
 from models.expression.loading import ExpressionArtifact
 
 
@@ -18,18 +19,19 @@ class TensorFlowClassifier:
     """A Keras model traced once per batch size.
 
     Args:
-        model: a loaded Keras model, float32 (n, side, side, 1) -> float32 (n, 6 or 7) logits.
+        network: a loaded Keras model, float32 (n, side, side, 1) -> float32 (n, 6 or 7) logits.
         side_px: side of the network input.
-        name: for metrics and logs.
+        model: the variant's record.
     """
 
-    def __init__(self, model: Any, *, side_px: int, name: str) -> None:
+    def __init__(self, network: Any, *, side_px: int, model: ScoringModel) -> None:
         tensorflow = _tensorflow()
-        self.name = name
+        self.model = model
+        self.name = f"tensorflow:{model.name}-{model.version}:{model.variant}"
         self.device = "gpu" if visible_gpus() else "cpu"
         self._side_px = side_px
         self._constant = tensorflow.constant
-        self._run = tensorflow.function(lambda crops: model(crops, training=False), reduce_retracing=False)
+        self._run = tensorflow.function(lambda crops: network(crops, training=False), reduce_retracing=False)
 
     def classify(self, crops: Float32Array) -> Float32Array:
         """Run the network; see the port.
@@ -60,11 +62,11 @@ def open_tensorflow(artifact: ExpressionArtifact) -> TensorFlowClassifier:
     variant = find_variant(manifest, runtime="keras")
     # the digest is checked on the file that is then loaded; the artifact directory is not writable by others
     manifest.read(variant.id)
-    model = keras.models.load_model(Path(manifest.directory) / variant.file, compile=False, safe_mode=True)
+    network = keras.models.load_model(Path(manifest.directory) / variant.file, compile=False, safe_mode=True)
     return TensorFlowClassifier(
-        model,
+        network,
         side_px=artifact.input_side_px,
-        name=f"tensorflow:{manifest.name}-{manifest.version}:{variant.id}",
+        model=scoring_model(manifest, variant),
     )
 
 

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from cloud.aggregate.changes import read_change
 from cloud.aggregate.packs import build_packs
-from cloud.aggregate.slots import read_scores
+from cloud.aggregate.slots import ScoredBatch, read_scores
 from cloud.entries import decode_event
 from cloud.errors import EntryError
 from cloud.ports.changes import SessionChange
@@ -33,7 +33,7 @@ class Folded:
 
 def fold_deliveries(deliveries: Sequence[Delivery]) -> Folded:
     """Fold entries of any shards and tenants; a malformed entry spoils nothing but itself."""
-    scores: list[Records] = []
+    scores: list[ScoredBatch] = []
     changes: dict[TenantId, list[SessionChange]] = {}
     malformed = 0
     for delivery in deliveries:

@@ -14,9 +14,12 @@ from cloud.aggregate.slots import (
     SCORE_DTYPE,
     SLOT_BYTES,
     SLOT_DTYPE,
+    ScoredBatch,
     to_slots,
 )
+from cloud.entries import FLAG_ON_DEVICE
 from cloud.ports.frames import FRAME_DTYPE, Records
+from cloud.ports.scoring import ON_DEVICE, ScoringModel
 from cloud.ports.storage import Pack, PackKey
 from privacy.ids import SessionId, TenantId
 from privacy.wire.limits import FRAMES_PER_PACK
@@ -33,29 +36,48 @@ class TenantPacks:
     repeated: Mapping[SessionId, int]
 
 
-def build_packs(batches: Sequence[Records]) -> list[TenantPacks]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Frames:
+    """Scores beside what is stored of each, and the index in `models` of the one that each is from."""
+
+    scores: Records
+    slots: Records
+    model_at: NDArray[np.intp]
+    models: tuple[ScoringModel, ...]
+
+    def take(self, at: NDArray[np.intp]) -> _Frames:
+        return _Frames(
+            scores=self.scores[at], slots=self.slots[at], model_at=self.model_at[at], models=self.models
+        )
+
+
+def build_packs(batches: Sequence[ScoredBatch]) -> list[TenantPacks]:
     """Fold scores into packs, tenant by tenant.
 
     Where a frame occurs twice with different content, the one classified first counts, then the one
     whose bytes are smaller: the result is the same in any order.
 
     Args:
-        batches: arrays of `SCORE_DTYPE`, any mixture of tenants and sessions.
+        batches: any mixture of tenants and sessions, each batch with the model that it is from.
 
     Returns:
         One item per tenant, ordered by tenant, its packs ordered by key.
     """
-    scores = np.concatenate(batches) if batches else np.zeros(0, dtype=SCORE_DTYPE)
+    scores = np.concatenate([b.scores for b in batches]) if batches else np.zeros(0, dtype=SCORE_DTYPE)
     if len(scores) == 0:
         return []
-    slots = to_slots(scores)
-    order = _order(scores, slots)
-    scores, slots = scores[order], slots[order]
-    starts_pack, is_first = _boundaries(scores)
+    frames = _Frames(
+        scores=scores,
+        slots=to_slots(scores),
+        model_at=_model_at(batches, scores),
+        models=(*(batch.model for batch in batches), ON_DEVICE),
+    )
+    frames = frames.take(_order(frames.scores, frames.slots))
+    starts_pack, is_first = _boundaries(frames.scores)
     kept = np.flatnonzero(is_first)
     repeats = np.diff(np.append(kept, len(scores))) - 1
     starts = np.flatnonzero(starts_pack[kept])
-    return _collect(scores[kept], slots[kept], starts, repeats)
+    return _collect(frames.take(kept), starts, repeats)
 
 
 def merge_packs(old: Pack, new: Pack) -> Pack:
@@ -161,9 +183,24 @@ def _boundaries(scores: Records) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     return starts_pack, is_first
 
 
-def _collect(
-    scores: Records, slots: Records, starts: NDArray[np.intp], repeats: NDArray[np.int64]
-) -> list[TenantPacks]:
+def _model_at(batches: Sequence[ScoredBatch], scores: Records) -> NDArray[np.intp]:
+    """Say of each score which batch's model it is from; beyond the last batch where the agent scored."""
+    at = np.repeat(np.arange(len(batches), dtype=np.intp), [len(batch.scores) for batch in batches])
+    at[(scores["flags"] & FLAG_ON_DEVICE) != 0] = len(batches)
+    return at
+
+
+def _scored_by(frames: _Frames, begin: int, end: int, places: NDArray[np.intp]) -> dict[ScoringModel, int]:
+    masks: dict[ScoringModel, int] = {}
+    model_at = frames.model_at[begin:end]
+    for index in np.unique(model_at).tolist():
+        mask = int((np.int64(1) << places[model_at == index]).sum())
+        masks[frames.models[index]] = masks.get(frames.models[index], 0) | mask
+    return masks
+
+
+def _collect(frames: _Frames, starts: NDArray[np.intp], repeats: NDArray[np.int64]) -> list[TenantPacks]:
+    scores, slots = frames.scores, frames.slots
     bounds = np.append(starts, len(scores))
     at = (scores["frame"] % FRAMES_PER_PACK).astype(np.intp)
     found: dict[TenantId, tuple[list[Pack], dict[SessionId, int]]] = {}
@@ -182,7 +219,15 @@ def _collect(
         )
         mask = int((np.int64(1) << places).sum())
         packs, repeated = found.setdefault(TenantId(_uuid(head, "tenant")), ([], {}))
-        packs.append(Pack(key=key, mask=mask, slots=laid_out.tobytes(), captured_utc_us=captured))
+        packs.append(
+            Pack(
+                key=key,
+                mask=mask,
+                slots=laid_out.tobytes(),
+                captured_utc_us=captured,
+                scored_by=_scored_by(frames, begin, end, places),
+            )
+        )
         again = int(repeats[begin:end].sum())
         if again:
             repeated[session] = repeated.get(session, 0) + again

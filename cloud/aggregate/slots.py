@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
+from cloud.entries import split_model
 from cloud.errors import EntryError
 from cloud.ports.frames import Records
+from cloud.ports.scoring import ScoringModel
 from privacy.wire.limits import FRAMES_PER_PACK
 
 SLOT_DTYPE = np.dtype(
@@ -49,12 +53,21 @@ _COUNT_BYTES = 2
 _PROBABILITY_SUM = 255
 
 
-def read_scores(entry: bytes) -> Records:
-    """Read a score entry as an array of `SCORE_DTYPE`; the same bytes as `cloud.entries.decode_scores`.
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ScoredBatch:
+    """Scores of one entry, an array of `SCORE_DTYPE`, and the model that they are from."""
+
+    model: ScoringModel
+    scores: Records
+
+
+def read_scores(entry: bytes) -> ScoredBatch:
+    """Read a score entry as an array; the same bytes as `cloud.entries.decode_scores`.
 
     Raises:
-        EntryError: truncated, trailing bytes, or probabilities that do not sum to 255.
+        EntryError: truncated, trailing bytes, no model, or probabilities that do not sum to 255.
     """
+    model, entry = split_model(entry)
     if len(entry) < _COUNT_BYTES:
         raise EntryError("score entry is truncated")
     count = int.from_bytes(entry[:_COUNT_BYTES], "big")
@@ -63,7 +76,7 @@ def read_scores(entry: bytes) -> Records:
     scores = np.frombuffer(entry, dtype=SCORE_DTYPE, offset=_COUNT_BYTES)
     if (scores["probabilities"].sum(axis=1, dtype=np.int64) != _PROBABILITY_SUM).any():
         raise EntryError("probabilities do not sum to 255")
-    return scores
+    return ScoredBatch(model=model, scores=scores)
 
 
 def to_slots(scores: Records) -> Records:

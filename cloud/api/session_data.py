@@ -77,6 +77,7 @@ async def load_session_data(context: ApiContext, tenant: TenantId, session: Sess
         latency={"classified": classified_histogram(frames).tolist(), "committed": committed},
         duplicates=count_duplicates(frames),
         redelivered=await context.timelines.read_redelivered(tenant, session),
+        models=await context.timelines.read_models(tenant, session),
         opted_out=frozenset(Expression(name) for name in found.session.opted_out),
         remark=REMARKS.get(found.session.state, ""),
     )

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from cloud.adapters.litert_classifier import LiteRtClassifier, find_variant
+from cloud.adapters.litert_classifier import LiteRtClassifier, find_variant, scoring_model
 from cloud.bench.timing import Runner
 from cloud.ports.classifier import Float32Array
 from models.expression.loading import ExpressionArtifact
@@ -36,7 +36,10 @@ def open_litert_pair(artifact: ExpressionArtifact, *, threads: int) -> dict[str,
                 ((INT8, "int8"), (FLOAT32, "float32"))}  # fmt: skip
     return {
         name: LiteRtClassifier(
-            manifest.read(variant.id), side_px=artifact.input_side_px, name=name, threads=threads
+            manifest.read(variant.id),
+            side_px=artifact.input_side_px,
+            model=scoring_model(manifest, variant),
+            threads=threads,
         )
         for name, variant in variants.items()
     }

@@ -44,6 +44,7 @@ class OpenEpoch:
 
     Attributes:
         opted_out: bool (6,), True at expressions that must not be scored.
+        jurisdiction: where the viewer is, as the receipt says; decides which calibration serves.
         until_utc_us: end of the epoch or of the receipt, whichever is first.
     """
 
@@ -51,6 +52,7 @@ class OpenEpoch:
     session: SessionId
     opener: OpenSession
     opted_out: BoolArray
+    jurisdiction: str
     until_utc_us: int
 
 
@@ -73,6 +75,7 @@ def open_epoch(
         session=opener.session,
         opener=opener,
         opted_out=opt_out_mask(receipt.opted_out),
+        jurisdiction=receipt.jurisdiction,
         until_utc_us=min(setup.not_after_utc_us + CLOCK_SKEW_US, receipt.expires_utc_us),
     )
 

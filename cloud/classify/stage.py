@@ -8,7 +8,7 @@ the network has seen them; what Python cannot overwrite (immutable bytes) is let
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -21,6 +21,7 @@ from cloud.classify.refusals import Refusal
 from cloud.entries import (
     FLAG_GREY,
     FLAG_LATE,
+    FLAG_ON_DEVICE,
     FLAG_OUT_OF_SCOPE,
     FLAG_UNCERTAIN,
     ScoreRecord,
@@ -29,6 +30,7 @@ from cloud.entries import (
 from cloud.ports.classifier import Classifier
 from models.expression.inference import FULL_SCALE, score_logits, store_probabilities
 from models.expression.preprocessing import prepare_batch
+from models.expression.regions import Calibration, RegionalCalibration
 from models.expression.scope import ScopeRule, out_of_scope
 from privacy.content import Scores, check_content, decode_scores_content
 from privacy.envelope import Codec, Header, decode_envelope
@@ -57,12 +59,19 @@ class ScoringRules:
         input_side_px: side of the network input.
         confident_above: below this confidence a score is flagged uncertain.
         scope: when a face shows none of the six; None where the network cannot tell.
+        regions: calibrations of regions that have their own, by ISO 3166 code.
     """
 
     temperature: float
     input_side_px: int
     confident_above: float
     scope: ScopeRule | None = None
+    regions: Mapping[str, Calibration] = field(default_factory=dict)
+
+    def calibration(self, jurisdiction: str) -> Calibration:
+        """Give the calibration that serves a jurisdiction."""
+        own = Calibration(temperature=self.temperature, confident_above=self.confident_above)
+        return RegionalCalibration(own=own, regions=self.regions).for_jurisdiction(jurisdiction)
 
 
 @dataclass(slots=True, kw_only=True, repr=False)
@@ -175,7 +184,8 @@ def score_faces(
     seen = [index for index, face in enumerate(faces) if face.scores is None]
     if seen:
         opted_out = np.stack([faces[index].epoch.opted_out for index in seen])
-        scores = score_logits(logits, temperature=rules.temperature, opted_out=opted_out)
+        temperature = np.array([_calibration(faces[index], rules).temperature for index in seen])
+        scores = score_logits(logits, temperature=temperature, opted_out=opted_out)
         outside = out_of_scope(logits, rules.scope, opted_out=opted_out)
         for row, index in enumerate(seen):
             stored, confidence = scores.stored[row].tobytes(), float(scores.confidence[row])
@@ -246,13 +256,18 @@ def _run_padded(prepared: Float32Array, classifier: Classifier) -> Float32Array:
     return np.concatenate(parts)
 
 
+def _calibration(face: Face, rules: ScoringRules) -> Calibration:
+    return rules.calibration(face.epoch.jurisdiction)
+
+
 def _record(
     face: Face, stored: bytes, confidence: float, rules: ScoringRules, classified_utc_us: int, marks: int = 0
 ) -> ScoreRecord:
     header = face.header
     flags = marks | (FLAG_LATE if face.late else 0)
     flags |= FLAG_GREY if header.codec in GREY_CODECS else 0
-    flags |= FLAG_UNCERTAIN if confidence < rules.confident_above else 0
+    flags |= FLAG_ON_DEVICE if header.codec is Codec.SCORES else 0
+    flags |= FLAG_UNCERTAIN if confidence < _calibration(face, rules).confident_above else 0
     return ScoreRecord(
         tenant=face.epoch.tenant,
         session=header.session,

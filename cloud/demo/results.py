@@ -21,6 +21,7 @@ from cloud.demo.studio import Seat
 from cloud.entries import FLAG_GREY, FLAG_LATE, FLAG_OUT_OF_SCOPE, FLAG_UNCERTAIN
 from cloud.report.figures import ScheduledExpression
 from cloud.report.latency import summarise
+from cloud.report.model_note import models_of_rows
 from cloud.report.page import TimelinePage, render_timeline_page
 from cloud.report.tables import seconds_csv
 from cloud.report.traces import FrameCounters, FrameGap, FrameTrace
@@ -156,6 +157,7 @@ def viewer_timeline(viewing: Viewing) -> ViewerTimeline:
                 strict=True,
             )
         ],
+        models=models_of_rows(viewing.summary.get("models", ())),
         counters=FrameCounters(
             captured=counts["captured"],
             with_face=counts["with_face"],

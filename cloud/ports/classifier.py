@@ -7,6 +7,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from cloud.ports.scoring import ScoringModel
+
 Float32Array = npt.NDArray[np.float32]
 
 BATCH_SIZES = (1, 8, 32, 64, 128, 256)
@@ -19,6 +21,11 @@ class Classifier(Protocol):
     @property
     def name(self) -> str:
         """Engine and artifact, for metrics and logs."""
+        ...
+
+    @property
+    def model(self) -> ScoringModel:
+        """The very file that it runs; recorded with every score."""
         ...
 
     @property

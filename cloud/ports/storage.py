@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cloud.ports.changes import SessionChange
+from cloud.ports.scoring import ScoringModel
 from privacy.ids import SessionId, TenantId
 
 
@@ -34,12 +35,15 @@ class Pack:
         slots: 480 bytes, 30 slots of 16; laid out by `cloud.aggregate.slots`.
         captured_utc_us: int64 (30,); when each frame was captured, 0 where there is none. Not stored:
             the latency of a commit is taken from it.
+        scored_by: which bits of the mask each model scored. Not stored with the pack: what of it is new
+            is added to the session's models.
     """
 
     key: PackKey
     mask: int
     slots: bytes = field(repr=False)
     captured_utc_us: NDArray[np.int64] = field(repr=False, compare=False)
+    scored_by: Mapping[ScoringModel, int] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,8 +83,22 @@ class Committed:
     at: datetime
 
 
+def credit_models(
+    packs: Iterable[Pack], added: Mapping[PackKey, int]
+) -> dict[tuple[SessionId, ScoringModel], int]:
+    """Count by session and model the frames that a commit really added; what was there already counts for none."""
+    credits: dict[tuple[SessionId, ScoringModel], int] = {}
+    for pack in packs:
+        for model, mask in pack.scored_by.items():
+            frames = (mask & added.get(pack.key, 0)).bit_count()
+            if frames:
+                at = (pack.key.session, model)
+                credits[at] = credits.get(at, 0) + frames
+    return credits
+
+
 class ResultStore(Protocol):
-    """Keeps packs and what is reported about sessions."""
+    """Keeps packs, which models they are from, and what is reported about sessions."""
 
     async def commit(self, batch: TenantBatch, *, holder: str, leases: Collection[Lease]) -> Committed:
         """Write a tenant's batch in one transaction; writing it again changes nothing.

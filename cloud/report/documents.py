@@ -10,6 +10,7 @@ from cloud.report.baseline import Baseline, changes
 from cloud.report.figures import nullable
 from cloud.report.gaps import frame_funnel, gap_frames_by_reason
 from cloud.report.latency import summarise
+from cloud.report.model_note import model_rows
 from cloud.report.seconds import bin_seconds, coverage
 from cloud.report.traces import Float64Array, FrameGap, is_flagged, share_of_frames
 from cloud.report.viewers import ViewerTimeline
@@ -116,6 +117,7 @@ def summary_document(viewer: ViewerTimeline, *, duration_ms: int) -> dict[str, A
         },
         "duplicates": viewer.duplicates,
         "redelivered": viewer.redelivered,
+        "models": model_rows(viewer.models),
         "gaps": {"count": len(viewer.gaps), "frames_by_reason": gap_frames_by_reason(viewer.gaps)},
         "seconds": {
             "total": bins.title_seconds,

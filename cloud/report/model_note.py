@@ -1,12 +1,17 @@
-"""What a reader must know of the model that read the expressions: version and measured figures."""
+"""What a reader must know of the models that read a session's expressions: which, and their measured figures.
+
+The models are those that the classify worker recorded with the scores, never the one that happens to be installed
+where a page is made; that one only lends its figures where it is the very same file.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from cloud.ports.scoring import ON_DEVICE, ScoredFrames, ScoringModel
 from models.errors import ManifestError
 from models.manifest import ARTIFACTS_DIR, Manifest, load_manifest
 
@@ -18,6 +23,9 @@ _TEST_FIGURES = {
     "muxspace_accuracy": "right on muxspace, pictures of another kind than it learnt from",
     "ece_max": "largest calibration error",
 }
+
+
+DIGEST_SHOWN_CHARS = 12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,13 +45,79 @@ class ModelNote:
     licence: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedModel:
+    """A model that scored frames.
+
+    Attributes:
+        label: its name, version, variant and the beginning of its digest.
+        frames: how many of the stored frames it scored.
+        note: what was measured of it; None where it is not the model that is installed here.
+    """
+
+    label: str
+    frames: int
+    note: ModelNote | None
+
+
+def recorded_models(scored: Iterable[ScoredFrames]) -> list[RecordedModel]:
+    """Add up the frames of each model over any number of sessions, in order of appearance."""
+    frames: dict[ScoringModel, int] = {}
+    for one in scored:
+        frames[one.model] = frames.get(one.model, 0) + one.frames
+    return [
+        RecordedModel(label=model_label(model), frames=count, note=installed_note(model.sha256.hex()))
+        for model, count in frames.items()
+    ]
+
+
+def model_label(model: ScoringModel) -> str:
+    """Name a model in one line."""
+    if model == ON_DEVICE:
+        return "a model on the viewer's device, which it did not name"
+    digest = model.sha256.hex()[:DIGEST_SHOWN_CHARS]
+    return " ".join(part for part in (model.name, model.version, model.variant, digest) if part)
+
+
+def model_rows(models: Iterable[ScoredFrames]) -> list[dict[str, Any]]:
+    """Give models as JSON values; digests in hexadecimal."""
+    return [
+        {
+            "name": scored.model.name,
+            "version": scored.model.version,
+            "variant": scored.model.variant,
+            "sha256": scored.model.sha256.hex(),
+            "frames": scored.frames,
+        }
+        for scored in models
+    ]
+
+
+def models_of_rows(rows: Iterable[Mapping[str, Any]]) -> list[ScoredFrames]:
+    """Read what `model_rows` wrote."""
+    return [
+        ScoredFrames(
+            model=ScoringModel(
+                name=row["name"],
+                version=row["version"],
+                variant=row["variant"],
+                sha256=bytes.fromhex(row["sha256"]),
+            ),
+            frames=row["frames"],
+        )
+        for row in rows
+    ]
+
+
 @cache
-def installed_model() -> ModelNote | None:
-    """Give the note of the model that this installation carries; None where there is none."""
+def installed_note(sha256: str) -> ModelNote | None:
+    """Give the note of the installed artifact if one of its files has this digest, else None."""
     try:
-        return note_of(load_manifest(ARTIFACTS_DIR / "expression"))
+        manifest = load_manifest(ARTIFACTS_DIR / "expression")
     except ManifestError:
         return None
+    is_here = any(variant.sha256 == sha256 for variant in manifest.variants)
+    return note_of(manifest) if is_here else None
 
 
 def note_of(manifest: Manifest) -> ModelNote:

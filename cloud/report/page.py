@@ -22,7 +22,7 @@ from cloud.report import sections
 from cloud.report.baseline import viewer_baseline
 from cloud.report.figures import timeline_figure
 from cloud.report.gaps import frame_funnel, gap_bands, silent_bands
-from cloud.report.model_note import installed_model
+from cloud.report.model_note import recorded_models
 from cloud.report.seconds import SMOOTHING_SIGMA_BINS, bin_seconds
 from cloud.report.traces import frame_step_ms, share_of_frames
 from cloud.report.viewers import ViewerTimeline
@@ -86,7 +86,11 @@ def render_timeline_page(page: TimelinePage) -> str:
         csp=content_security_policy(),
         overview=sections.overview(viewings, duration_ms=page.duration_ms),
         viewers="\n".join(cards) or "<section class='viewer'><p>No viewer has a timeline yet.</p></section>",
-        method=sections.method(sigma_bins=SMOOTHING_SIGMA_BINS, model=installed_model()),
+        method=sections.method(
+            sigma_bins=SMOOTHING_SIGMA_BINS,
+            models=recorded_models(scored for viewer in page.viewers for scored in viewer.models),
+            frames=sum(len(viewer.trace) for viewer in page.viewers),
+        ),
         footer=html.escape(f"Made by Countenance on {page.made_at:%Y-%m-%d at %H:%M} UTC."),
         figures=_json_block(charts),
         plotly=plotly_script(),

@@ -10,7 +10,7 @@ from cloud.entries import FLAG_OUT_OF_SCOPE, FLAG_UNCERTAIN
 from cloud.report.baseline import Baseline
 from cloud.report.gaps import FrameFunnel, GapBand
 from cloud.report.latency import summarise
-from cloud.report.model_note import ModelNote
+from cloud.report.model_note import RecordedModel
 from cloud.report.panels import (
     baseline_table,
     funnel_bars,
@@ -90,8 +90,8 @@ def viewer_card(figures: ViewerFigures, *, chart_id: str) -> str:
     )
 
 
-def method(*, sigma_bins: float, model: ModelNote | None) -> str:
-    """Say how the values came about and what they are not."""
+def method(*, sigma_bins: float, models: Sequence[RecordedModel], frames: int) -> str:
+    """Say how the values came about, by which models, and what they are not; `frames` is how many are stored."""
     return (
         f'<p class="validity">{escape(VALIDITY)}</p><ul>'
         "<li>A strip's height is the score of one expression, from 0 to 1; the six scores of a frame sum to 1.</li>"
@@ -106,7 +106,7 @@ def method(*, sigma_bins: float, model: ModelNote | None) -> str:
         "<li>Grey bands are gaps: no score is there, and the band says why. An expression that the viewer opted "
         "out of was removed before any score was stored.</li>"
         "<li>Nothing is averaged over viewers here: figures of a group need a group.</li></ul>"
-        f"{_model(model)}"
+        f"{_models(models, frames=frames)}"
     )
 
 
@@ -180,20 +180,26 @@ def _key(*, scheduled: bool, has_gaps: bool) -> str:
     return f'<ul class="key">{items}<li>Drag to zoom, double-click to reset</li></ul>'
 
 
-def _model(model: ModelNote | None) -> str:
-    if model is None:
+def _models(models: Sequence[RecordedModel], *, frames: int) -> str:
+    unrecorded = frames - sum(model.frames for model in models)
+    parts = [_model(model) for model in models]
+    if unrecorded > 0:
+        parts.append(f"<p>Which model scored {unrecorded:,} of the frames was not recorded.</p>")
+    if not parts:
         return ""
-    figures = "".join(
-        f"<tr><th scope=row>{escape(n)}</th><td>{escape(v)}</td></tr>" for n, v in model.figures
-    )
+    return f'<div class="model"><h3>What read the expressions</h3>{"".join(parts)}</div>'
+
+
+def _model(model: RecordedModel) -> str:
+    named = f"<p>{escape(model.label)}: {model.frames:,} frames."
+    if model.note is None:
+        return f"{named} Its figures are not installed where this page was made.</p>"
+    note = model.note
+    figures = "".join(f"<tr><th scope=row>{escape(n)}</th><td>{escape(v)}</td></tr>" for n, v in note.figures)
     measured = f"<table><tbody>{figures}</tbody></table>" if figures else "<p>No figures were measured.</p>"
     clear = (
-        f" A frame is uncertain if its largest score is below {model.confident_above:.2f}."
-        if model.confident_above is not None
+        f" A frame is uncertain if its largest score is below {note.confident_above:.2f}."
+        if note.confident_above is not None
         else ""
     )
-    return (
-        f'<div class="model"><h3>The model that reads expressions</h3><p>Version {escape(model.version)}, '
-        f"installed where this page was made.{clear}</p>{measured}"
-        f'<p class="note">{escape(model.licence)}.</p></div>'
-    )
+    return f'{named}{clear}</p>{measured}<p class="note">{escape(note.licence)}.</p>'

@@ -10,6 +10,7 @@ from typing import Any
 from cloud.report.baseline import Baseline
 from cloud.report.documents import frame_columns, second_columns
 from cloud.report.gaps import gap_bands
+from cloud.report.model_note import model_label
 from cloud.report.traces import frame_step_ms
 from cloud.report.viewers import ViewerTimeline
 
@@ -26,21 +27,28 @@ def seconds_csv(viewer: ViewerTimeline, *, duration_ms: int, baseline: Baseline 
             if band.reason not in reasons[second]:
                 reasons[second].append(band.reason)
     columns["gap_reasons"] = [" ".join(found) for found in reasons]
+    columns["models"] = [_model_cell(viewer)] * seconds
     return _write(columns)
 
 
 def frames_csv(viewer: ViewerTimeline, *, duration_ms: int, baseline: Baseline | None = None) -> str:
     """Write one row per scored frame, and one per gap with its reason and length."""
     columns = frame_columns(viewer, duration_ms=duration_ms, baseline=baseline)
-    names = [*columns, "gap_reason", "gap_frames"]
-    rows = [[*row, "", ""] for row in zip(*columns.values(), strict=True)]
+    names = [*columns, "gap_reason", "gap_frames", "models"]
+    models = _model_cell(viewer)
+    rows = [[*row, "", "", models] for row in zip(*columns.values(), strict=True)]
     blank = [""] * (len(columns) - 3)
     rows += [
-        [gap.first_frame, gap.segment, gap.media_time_ms, *blank, gap.reason, gap.frames]
+        [gap.first_frame, gap.segment, gap.media_time_ms, *blank, gap.reason, gap.frames, models]
         for gap in viewer.gaps
     ]
     rows.sort(key=lambda row: int(row[0]))
     return _write_rows(names, rows)
+
+
+def _model_cell(viewer: ViewerTimeline) -> str:
+    """Name what scored the session, the same in every row: a table is read in parts."""
+    return "; ".join(model_label(scored.model) for scored in viewer.models)
 
 
 def _write(columns: dict[str, Sequence[Any]]) -> str:

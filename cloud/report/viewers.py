@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from cloud.ports.scoring import ScoredFrames
 from cloud.report.figures import ScheduledExpression
 from cloud.report.traces import FrameCounters, FrameGap, FrameTrace
 from privacy.expressions import Expression
@@ -23,6 +24,7 @@ class ViewerTimeline:
         latency: histograms of 1-ms bins by kind (`classified`, `committed`).
         duplicates: frames that are stored more than once; anything but 0 is a fault.
         redelivered: frames that arrived again after they were stored, and changed nothing.
+        models: which models scored the stored frames, in the order in which they began.
         opted_out: expressions that were not read.
         schedule: what a performed viewer was told to show; empty for people.
         remark: one more sentence under the heading.
@@ -36,6 +38,7 @@ class ViewerTimeline:
     latency: Mapping[str, Sequence[int]] = field(default_factory=dict)
     duplicates: int = 0
     redelivered: int = 0
+    models: Sequence[ScoredFrames] = ()
     opted_out: frozenset[Expression] = frozenset()
     schedule: Sequence[ScheduledExpression] = ()
     remark: str = ""

@@ -65,6 +65,7 @@ async def run(settings: Settings, *, stop: asyncio.Event) -> None:
             input_side_px=artifact.input_side_px,
             confident_above=artifact.confident_above,
             scope=artifact.scope,
+            regions=artifact.calibration.regions,
         ),
         keyring=DirectoryKeyring(settings.state_dir),
         platform_key=load_signing_public_key(settings.state_dir),

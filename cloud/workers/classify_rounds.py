@@ -26,6 +26,7 @@ from cloud.delivery.redelivery import triage
 from cloud.entries import ScoreRecord, SealedCrop, decode_crops, encode_scores
 from cloud.errors import ConfigError, EntryError, StreamError
 from cloud.ports.classifier import Classifier
+from cloud.ports.scoring import ScoringModel
 from cloud.ports.streams import CropStream, DeadLetter, Delivery, Finished, Revocations, SetupStore
 from cloud.workers import classify_metrics as metrics
 from privacy.errors import OpeningError, ReceiptError
@@ -164,7 +165,7 @@ class ClassifyRounds:
         _count(records, sum((one.refused for one in opened), Counter()))
         found = iter(records)
         return [
-            _finished(entry.delivery, list(itertools.islice(found, count)))
+            _finished(entry.delivery, list(itertools.islice(found, count)), self._parts.classifier.model)
             for entry, count in zip(entries, counts, strict=True)
         ]
 
@@ -198,8 +199,8 @@ def _in_rounds(entries: Sequence[Entry]) -> Iterator[list[Entry]]:
         yield some
 
 
-def _finished(delivery: Delivery, records: list[ScoreRecord]) -> Finished:
-    return Finished(delivery=delivery, scores=encode_scores(records) if records else None)
+def _finished(delivery: Delivery, records: list[ScoreRecord], model: ScoringModel) -> Finished:
+    return Finished(delivery=delivery, scores=encode_scores(records, model=model) if records else None)
 
 
 def _count(records: Sequence[ScoreRecord], refused: Counter[Refusal]) -> None:

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from models.errors import ModelsError
 from models.expression.loading import load_expression
 from models.expression.taxonomy import N_LABELS
 
@@ -82,6 +81,7 @@ def calibrate(arguments: argparse.Namespace) -> int:
 
     from models.expression.engines import litert_predictor
     from models.expression.export import calibrate_on_validation
+    from models.expression.regions import with_region
     from models.manifest import write_manifest
 
     artifact = load_expression(arguments.artifact)
@@ -93,11 +93,14 @@ def calibrate(arguments: argparse.Namespace) -> int:
         float32=litert_predictor(artifact.manifest.read("float32"), side_px=side),
         outside=_outside(arguments.data, _config(arguments.config)) if artifact.scope else (),
     )
+    before, region = artifact.manifest, arguments.region
     write_manifest(
         replace(
-            artifact.manifest,
-            parameters={**artifact.manifest.parameters, **parameters},
-            metrics={**artifact.manifest.metrics, "validation": metrics},
+            before,
+            parameters=with_region(before.parameters, region, parameters)
+            if region
+            else {**before.parameters, **parameters},
+            metrics={**before.metrics, f"validation_{region}" if region else "validation": metrics},
         )
     )
     print(json.dumps({**parameters, **metrics}, indent=2))
@@ -186,45 +189,6 @@ def card(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def predict(arguments: argparse.Namespace) -> int:
-    """Read the expression in pictures that are face crops."""
-    from models.expression.datasets import decode_picture
-    from models.expression.engines import litert_predictor
-    from models.expression.inference import opt_out_mask, score_logits
-    from models.expression.scope import out_of_scope
-    from models.expression.taxonomy import LABELS
-
-    artifact = load_expression(arguments.artifact)
-    predictor = litert_predictor(artifact.manifest.read(arguments.variant), side_px=artifact.input_side_px)
-    crops = [decode_picture(_read(path), path.name) for path in arguments.images]
-    mask = opt_out_mask(arguments.opt_out)
-    logits = predictor(crops)
-    scores = score_logits(logits, temperature=artifact.temperature, opted_out=mask)
-    outside = out_of_scope(logits, artifact.scope, opted_out=mask)
-    for index, path in enumerate(arguments.images):
-        shares = {
-            label: round(float(scores.probabilities[index, i]), 4)
-            for i, label in enumerate(LABELS)
-            if not mask[i]
-        }
-        best = max(shares, key=lambda label: shares[label]) if shares else None
-        answer = {
-            "image": str(path),
-            "expression": best,
-            "confidence": round(float(scores.confidence[index]), 4),
-            "confident": bool(scores.confidence[index] >= artifact.confident_above and not outside[index]),
-            "out_of_scope": bool(outside[index]) if artifact.scope else None,
-            "sentiment": round(float(scores.sentiment[index]), 4),
-            "probabilities": shares,
-        }
-        if arguments.json:
-            print(json.dumps(answer))
-        else:
-            ranked = ", ".join(f"{k} {v:.2f}" for k, v in sorted(shares.items(), key=lambda item: -item[1]))
-            print(f"{path}: {best} ({ranked})")
-    return 0
-
-
 def _train_command(arguments: argparse.Namespace) -> str:
     words = ["countenance models train --data DIR --out RUN"]
     if arguments.config:
@@ -282,13 +246,6 @@ def _progress(what: str) -> Any:
         return bar
 
     return wrap
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ModelsError(f"cannot read {path}: {error.strerror}") from error
 
 
 def _quiet_tensorflow() -> None:

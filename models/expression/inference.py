@@ -64,25 +64,29 @@ def opt_out_mask(labels: Iterable[str]) -> BoolArray:
 
 
 def masked_probabilities(
-    logits: npt.ArrayLike, *, temperature: float, opted_out: BoolArray | None = None
+    logits: npt.ArrayLike, *, temperature: float | Float64Array, opted_out: BoolArray | None = None
 ) -> Float64Array:
     """Turn logits into calibrated probabilities over the labels that may be scored.
 
     Args:
         logits: (n, 6), in the order of `taxonomy.LABELS`, or (n, 7) with "other" last, which is not looked at.
-        temperature: calibration temperature, above 0.
+        temperature: calibration temperature, above 0; one for all faces, or float64 (n,) for each.
         opted_out: bool (6,) for all faces or (n, 6) for each; None opts out of nothing.
 
     Returns:
         float64 (n, 6); opted-out columns are exactly 0. Bit-identical for any values of opted-out logits.
 
     Raises:
-        TensorShapeError: logits or mask have another shape, or a logit that counts is not finite.
+        TensorShapeError: logits, temperature or mask have another shape, or a logit that counts is not finite.
     """
     table = np.asarray(logits, np.float64)
     if table.ndim != 2 or table.shape[1] not in LOGIT_WIDTHS:
         raise TensorShapeError(f"logits must have shape (n, 6) or (n, 7), got {table.shape}")
-    return softmax_rows(without_opted_out(table[:, :N_LABELS], opted_out) / temperature)
+    divisor = np.asarray(temperature, np.float64)
+    if divisor.shape not in ((), (len(table),)):
+        raise TensorShapeError(f"temperature must be one or have shape ({len(table)},), got {divisor.shape}")
+    six = without_opted_out(table[:, :N_LABELS], opted_out)
+    return softmax_rows(six / (divisor[:, None] if divisor.ndim else divisor))
 
 
 def without_opted_out(six: Float64Array, opted_out: BoolArray | None) -> Float64Array:
@@ -132,7 +136,9 @@ def store_probabilities(probabilities: Float64Array) -> UInt8Array:
     return (floors + (rank < missing[:, None])).astype(np.uint8)
 
 
-def score_logits(logits: npt.ArrayLike, *, temperature: float, opted_out: BoolArray | None = None) -> Scores:
+def score_logits(
+    logits: npt.ArrayLike, *, temperature: float | Float64Array, opted_out: BoolArray | None = None
+) -> Scores:
     """Turn a batch of logits into everything that a score record needs.
 
     Args and errors are those of `masked_probabilities`.

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from models.errors import ManifestError
+from models.expression.regions import RegionalCalibration, read_calibration
 from models.expression.scope import ScopeRule
 from models.expression.taxonomy import LABELS, LOGIT_WIDTHS, N_LABELS
 from models.manifest import ARTIFACTS_DIR, Manifest, load_manifest
@@ -19,7 +20,8 @@ class ExpressionArtifact:
 
     Attributes:
         manifest: the family's manifest.
-        temperature: calibration temperature for `inference.score_logits`.
+        calibration: temperature and threshold of every region; the artifact's own where a region has none.
+        temperature: the artifact's own calibration temperature for `inference.score_logits`.
         input_side_px: side of the network input for `preprocessing.prepare_batch`.
         confident_above: confidence above which validation accuracy reached 98 %; 1.0 if it never did.
         n_logits: columns of the network's output, one of `taxonomy.LOGIT_WIDTHS`.
@@ -27,6 +29,7 @@ class ExpressionArtifact:
     """
 
     manifest: Manifest
+    calibration: RegionalCalibration
     temperature: float
     input_side_px: int
     confident_above: float
@@ -55,21 +58,16 @@ def load_expression(directory: Path = EXPRESSION_DIR) -> ExpressionArtifact:
     if len(manifest.outputs) != 1 or manifest.outputs[0].shape[-1] not in LOGIT_WIDTHS:
         raise ManifestError(f"artifact {manifest.name} must have one output of 6 logits, or 7 with 'other'")
     n_logits = manifest.outputs[0].shape[-1]
+    calibration = read_calibration(manifest.parameters)
     return ExpressionArtifact(
         manifest=manifest,
-        temperature=_temperature(manifest, "temperature"),
+        calibration=calibration,
+        temperature=calibration.own.temperature,
         input_side_px=shape[1],
-        confident_above=float(manifest.parameters.get("confident_above", 1.0)),
+        confident_above=calibration.own.confident_above,
         n_logits=n_logits,
         scope=_scope(manifest, n_logits),
     )
-
-
-def _temperature(manifest: Manifest, name: str) -> float:
-    temperature = manifest.parameters.get(name)
-    if not isinstance(temperature, float) or not 0 < temperature < 100:
-        raise ManifestError(f"artifact {manifest.name} has no usable {name}: {temperature!r}")
-    return temperature
 
 
 def _scope(manifest: Manifest, n_logits: int) -> ScopeRule | None:
@@ -80,4 +78,7 @@ def _scope(manifest: Manifest, n_logits: int) -> ScopeRule | None:
         return None
     if not isinstance(threshold, float) or not 0 <= threshold <= 1:
         raise ManifestError(f"artifact {manifest.name} has no usable in_scope_above: {threshold!r}")
-    return ScopeRule(temperature=_temperature(manifest, "scope_temperature"), in_scope_above=threshold)
+    temperature = manifest.parameters.get("scope_temperature")
+    if not isinstance(temperature, float) or not 0 < temperature < 100:
+        raise ManifestError(f"artifact {manifest.name} has no usable scope_temperature: {temperature!r}")
+    return ScopeRule(temperature=temperature, in_scope_above=threshold)

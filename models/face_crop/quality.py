@@ -89,10 +89,8 @@ def measure(crop: UInt8Array, landmarks: Float32Array) -> Quality:
         crop: uint8 of shape (side, side, 3), B, G, R.
         landmarks: float32 of shape (6, 2), in frame pixels.
     """
-    grey = cv2.cvtColor(crop, cv2.COLOR_BGR2GRAY)
-    brightness = float(grey.mean())
-    _, spread = cv2.meanStdDev(cv2.Laplacian(grey, cv2.CV_16S))
-    sharpness = min(255.0, float(spread[0, 0]) * _LAPLACIAN_TO_BYTE)
+    grey = np.asarray(cv2.cvtColor(crop, cv2.COLOR_BGR2GRAY), np.uint8)
+    brightness, sharpness = brightness_of(grey), sharpness_of(grey)
     eyes_px = float(np.hypot(*(landmarks[LEFT_EYE] - landmarks[RIGHT_EYE])))
     pose = estimate_pose(landmarks)
     frontal = max(0.0, 1 - abs(pose.yaw_deg) / 70) * max(0.0, 1 - abs(pose.pitch_deg) / 80)
@@ -107,6 +105,17 @@ def measure(crop: UInt8Array, landmarks: Float32Array) -> Quality:
         score=round(min(255.0, score)),
         attention=round(255 * frontal),
     )
+
+
+def brightness_of(grey: UInt8Array) -> float:
+    """Return the mean luma of a crop, uint8 of shape (side, side); 0..255."""
+    return float(grey.mean())
+
+
+def sharpness_of(grey: UInt8Array) -> float:
+    """Return the spread of the Laplacian of a crop, uint8 of shape (side, side); 0..255, saturating."""
+    _, spread = cv2.meanStdDev(cv2.Laplacian(grey, cv2.CV_16S))
+    return min(255.0, float(spread[0, 0]) * _LAPLACIAN_TO_BYTE)
 
 
 def _degrees(value: float) -> int:

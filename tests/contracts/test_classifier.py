@@ -1,5 +1,6 @@
 """One suite for every engine that runs the shipped expression network."""
 
+import hashlib
 import importlib.util
 import subprocess
 import sys
@@ -112,3 +113,11 @@ def test_the_worker_on_litert_never_imports_tensorflow() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_an_engine_names_the_very_file_that_it_runs(engine, artifact) -> None:
+    manifest, model = artifact.manifest, engine.model
+    file = manifest.directory / manifest.variant(model.variant).file
+    assert hashlib.sha256(file.read_bytes()).digest() == model.sha256
+    assert (model.name, model.version) == (manifest.name, manifest.version)
+    assert model.version in engine.name

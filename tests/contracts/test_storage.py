@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from dataclasses import dataclass, field
 from uuid import uuid4
 
 import pytest
 
+from cloud.adapters.key_custody import LocalKeyCustody
 from cloud.adapters.memory_storage import MemoryLeaseStore, MemoryResultStore
 from cloud.adapters.postgres.connection import Pool
 from cloud.adapters.postgres.leases import PostgresLeaseStore
 from cloud.adapters.postgres.registry import Registry
 from cloud.adapters.postgres.results import PostgresResultStore
+from cloud.adapters.postgres.timelines import Timelines
 from cloud.aggregate.folding import fold_deliveries
-from cloud.entries import ScoreRecord
+from cloud.entries import FLAG_ON_DEVICE, ScoreRecord
 from cloud.errors import LeaseLostError
+from cloud.ports.scoring import ON_DEVICE, ScoringModel
 from cloud.ports.storage import Lease, LeaseStore, ResultStore, TenantBatch
 from privacy.ids import SessionId, TenantId
 from tests.fixtures_postgres import NOW, consented_session
-from tests.unit.cloud.score_records import score, scores_entry
+from tests.unit.cloud.score_records import MODEL, score, scores_entry
 
 TTL_MS = 60_000
 SHORT_MS = 60
@@ -47,12 +51,26 @@ class Storage:
     session: SessionId
     holder: str = "a"
     held: list[Lease] = field(default_factory=list)
+    pool: Pool | None = None
+
+    async def models(self) -> dict[ScoringModel, int]:
+        """Read what is kept of the session's models, past the port, which only writes."""
+        if self.pool is None:
+            assert isinstance(self.results, MemoryResultStore)
+            return {
+                model: n for (session, model), n in self.results.models.items() if session == self.session
+            }
+        timelines = Timelines(self.pool, LocalKeyCustody(bytes(32)))
+        found = await timelines.read_models(self.tenant, self.session)
+        return {scored.model: scored.frames for scored in found}
 
     def score(self, frame: int, **values: object) -> ScoreRecord:
         return score(frame, tenant=self.tenant, session=self.session, **values)  # type: ignore[arg-type]
 
-    async def commit(self, *records: ScoreRecord, holder: str = "a") -> dict[tuple[int, int], int]:
-        batches = fold_deliveries([scores_entry(records)]).batches
+    async def commit(
+        self, *records: ScoreRecord, holder: str = "a", model: ScoringModel = MODEL
+    ) -> dict[tuple[int, int], int]:
+        batches = fold_deliveries([scores_entry(records, model=model)]).batches
         done = await self.results.commit(batches[0], holder=holder, leases=self.held)
         return {(key.bucket, key.segment): mask for key, mask in done.added.items()}
 
@@ -82,6 +100,7 @@ async def storage(real_registry: Registry | None, request: pytest.FixtureRequest
             clock=Clock(is_real=True),
             tenant=tenant,
             session=known.session,
+            pool=pool,
         )
     made.held = await made.leases.take("a", shards=[0, 1], limit=2, ttl_ms=TTL_MS)
     return made
@@ -91,6 +110,15 @@ async def test_frames_are_added_once_and_a_repetition_adds_nothing(storage: Stor
     assert await storage.commit(storage.score(0), storage.score(31)) == {(0, 0): 1, (1, 0): 2}
     assert await storage.commit(storage.score(0), storage.score(31)) == {(0, 0): 0, (1, 0): 0}
     assert await storage.commit(storage.score(0), storage.score(1)) == {(0, 0): 2}
+
+
+async def test_each_model_is_credited_with_the_frames_that_it_added(storage: Storage) -> None:
+    later = dataclasses.replace(MODEL, version="9.2")
+    await storage.commit(storage.score(0), storage.score(31))
+    for _ in range(2):
+        await storage.commit(storage.score(0), storage.score(1), model=later)
+    await storage.commit(storage.score(2), storage.score(3, flags=FLAG_ON_DEVICE), model=MODEL)
+    assert await storage.models() == {MODEL: 3, later: 1, ON_DEVICE: 1}
 
 
 async def test_a_session_that_is_unknown_takes_no_frame(storage: Storage) -> None:

@@ -126,6 +126,9 @@ def test_every_record_of_a_disturbed_run_equals_that_of_a_quiet_one_or_lies_in_a
     assert len(records) >= FRAMES // 2
     summary: dict[str, Any] = street.call(street.studio.summary(viewer.seat))
     assert summary["duplicates"] == 0
+    assert sum(model["frames"] for model in summary["models"]) == len(records), (
+        "no model is named, or one too often"
+    )
     assert summary["frames"]["captured"] == FRAMES
     assert summary["frames"]["lost_unflagged"] == 0
 

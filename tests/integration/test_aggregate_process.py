@@ -35,7 +35,7 @@ from cloud.errors import StoreError
 from cloud.ports.streams import Append, EntryKind
 from cloud.workers import aggregate
 from tests.fixtures_postgres import NOW, Consented, Database, consented_session
-from tests.unit.cloud.score_records import event_entry, score
+from tests.unit.cloud.score_records import MODEL, event_entry, score
 
 SHARDS = 4
 
@@ -56,7 +56,9 @@ class Feeder:
                 score(n, tenant=self.known.tenant, session=self.known.session, happy=n % 256)
                 for n in range(begin, min(begin + per_entry, frames.stop))
             ]
-            await stream.append([Append(shard=shard, kind=EntryKind.SCORES, payload=encode_scores(records))])
+            await stream.append(
+                [Append(shard=shard, kind=EntryKind.SCORES, payload=encode_scores(records, model=MODEL))]
+            )
 
     async def frames(self) -> np.ndarray:
         return await self.timelines.read_frames(self.known.tenant, self.known.session)

@@ -28,7 +28,7 @@ from tests.integration.test_api import (  # noqa: F401 - fixtures
     settings,
     studio,
 )
-from tests.unit.cloud.score_records import event_entry, score, scores_entry
+from tests.unit.cloud.score_records import MODEL, event_entry, score, scores_entry
 
 GAP_FIRST, GAP_LAST = 60, 89
 
@@ -147,6 +147,24 @@ async def test_a_baseline_is_subtracted_beside_the_raw_values(studio: Studio, wa
     assert leader["columns"]["happy_change"][:3] == [0.0, 0.0, None]
     refused = await studio.ask("GET", path + "preroll&baseline_from_ms=5&baseline_to_ms=5")
     assert refused.status_code == 422 and problem(refused) == "baseline-window"
+
+
+async def test_every_answer_names_the_model_that_scored(studio: Studio, watched: Viewer) -> None:  # noqa: F811
+    path = f"/v1/sessions/{watched.session}"
+    named = {
+        "name": "expression",
+        "version": "9.1",
+        "variant": "int8",
+        "sha256": MODEL.sha256.hex(),
+        "frames": 120,
+    }
+    for answer in ("/summary", "/timeline", "/timeline?resolution=frame"):
+        assert (await studio.ask("GET", path + answer)).json()["models"] == [named], answer
+    table = (await studio.ask("GET", path + "/timeline?format=csv")).text
+    assert {row["models"] for row in csv.DictReader(io.StringIO(table))} == {
+        "expression 9.1 int8 000102030405"
+    }
+    assert "expression 9.1 int8 000102030405: 120 frames." in (await studio.ask("GET", path + "/report")).text
 
 
 async def test_the_summary_accounts_for_every_frame(studio: Studio, watched: Viewer) -> None:  # noqa: F811

@@ -21,7 +21,8 @@ from cloud.adapters.redis_sessions import RedisRevocations, RedisSetupStore
 from cloud.adapters.redis_streams import RedisCropStream, RedisResultStream
 from cloud.classify.epochs import MISSING_FOR_US
 from cloud.classify.stage import ScoringRules
-from cloud.entries import ScoreRecord, decode_scores, encode_crops, shard_of
+from cloud.entries import ScoreRecord, decode_scores, encode_crops, shard_of, split_model
+from cloud.ports.scoring import ScoringModel
 from cloud.ports.streams import Append, EntryKind
 from cloud.workers.classify import work
 from cloud.workers.classify_rounds import ClassifyParts
@@ -31,6 +32,7 @@ from privacy.envelope import Codec
 from privacy.expressions import Expression
 from privacy.keys import encode_pool_key
 from tests.fixtures_street import Platform, Viewer, eventually, seal, sealed_crop
+from tests.unit.cloud.score_records import MODEL
 
 SHARDS = 4
 RULES = ScoringRules(temperature=1.0, input_side_px=56, confident_above=0.5)
@@ -42,6 +44,7 @@ def utc_ms() -> int:
 
 class TinyClassifier:
     name = "tiny"
+    model = MODEL
     device = "cpu"
 
     def classify(self, crops: np.ndarray) -> np.ndarray:
@@ -67,6 +70,7 @@ class Bench:
     redis: Redis
     platform: Platform = field(default_factory=Platform)
     records: list[ScoreRecord] = field(default_factory=list)
+    models: set[ScoringModel] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.crops = RedisCropStream(self.redis, utc_ms=utc_ms)
@@ -103,6 +107,7 @@ class Bench:
         found = await self.results.read(range(SHARDS), consumer="t", max_entries=1_000, block_ms=0)
         await self.results.ack(found)
         self.records += [record for d in found for record in decode_scores(d.payload)]
+        self.models |= {split_model(d.payload)[0] for d in found}
 
     async def until(self, condition: Callable[[], bool], *, within_s: float = 10.0) -> None:
         async with asyncio.timeout(within_s):
@@ -353,5 +358,6 @@ async def test_the_shipped_network_reads_crops_from_the_street(bench: Bench) -> 
     async with working(bench.parts(classifier, rules)):
         await bench.put(viewer, *(seal(sealer, frame) for frame in range(20)))
         await bench.until(lambda: len(bench.records) == 20)
+    assert [model.sha256.hex() for model in bench.models] == [artifact.manifest.variant("int8").sha256]
     assert len({record.probabilities for record in bench.records}) > 1
     assert {record.probabilities[4] for record in bench.records} == {0}

@@ -34,7 +34,7 @@ def test_every_table_outside_platform_is_bound_to_a_tenant_for_its_owner_as_well
     with psycopg.connect(database.owner_url) as connection:
         tables = connection.execute(_TABLES).fetchall()
 
-    assert len(tables) >= 18
+    assert len(tables) >= 19
     for schema, name, enabled, forced, owner, has_tenant, policies in tables:
         where = f"{schema}.{name}"
         assert (enabled, forced, has_tenant) == (True, True, True), where

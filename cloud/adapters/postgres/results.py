@@ -15,7 +15,7 @@ from cloud.adapters.postgres.consents import withdraw_within
 from cloud.adapters.postgres.queries import load_queries
 from cloud.errors import LeaseLostError, NotFoundError
 from cloud.ports.changes import Connected, Counted, Ended, EndKind, FramesSkipped, SegmentBegan, SessionChange
-from cloud.ports.storage import Committed, Lease, Pack, PackKey, TenantBatch
+from cloud.ports.storage import Committed, Lease, Pack, PackKey, TenantBatch, credit_models
 from privacy.ids import SessionId
 
 _LEASE_LOST = "CN001"
@@ -41,7 +41,7 @@ class PostgresResultStore:
         1. The leases are checked, and kept from changing hands until the transaction ends.
            So are the sessions: nothing is added to one that is being withdrawn, sealed or erased.
         2. Changes of sessions come before frames: nothing is stored after a withdrawal in the same batch.
-        3. Frames that are there already are left as they are, and counted.
+        3. Frames that are there already are left as they are, and counted; the models are credited with the rest.
 
         Raises:
             LeaseLostError: `holder` no longer holds one of the leases; nothing was written.
@@ -55,6 +55,7 @@ class PostgresResultStore:
                 for change in batch.changes:  # 2
                     await _apply(connection, change, now)
                 added = await _merge(connection, batch, now)  # 3
+                await _credit(connection, batch, added, now)
                 await _count(connection, batch, added)
             except psycopg.Error as error:
                 if error.sqlstate == _LEASE_LOST:
@@ -127,6 +128,25 @@ def _columns(packs: Sequence[Pack]) -> dict[str, list[Any]]:
         "masks": [pack.mask for pack in packs],
         "slots": [pack.slots for pack in packs],
     }
+
+
+async def _credit(
+    connection: Connection, batch: TenantBatch, added: dict[PackKey, int], now: datetime
+) -> None:
+    credits = credit_models(batch.packs, added)
+    if not credits:
+        return
+    values = {
+        "tenant": batch.tenant,
+        "now": now,
+        "sessions": [session for session, _ in credits],
+        "names": [model.name for _, model in credits],
+        "versions": [model.version for _, model in credits],
+        "variants": [model.variant for _, model in credits],
+        "digests": [model.sha256 for _, model in credits],
+        "frames": list(credits.values()),
+    }
+    await connection.execute(_Q["credit_models"], values)
 
 
 async def _count(connection: Connection, batch: TenantBatch, added: dict[PackKey, int]) -> None:

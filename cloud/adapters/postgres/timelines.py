@@ -16,6 +16,7 @@ from cloud.errors import CustodyError
 from cloud.lifecycle.timeline_blobs import SECOND_DTYPE, Level, open_timeline
 from cloud.ports.changes import Counted, FramesSkipped, SegmentBegan
 from cloud.ports.frames import Records
+from cloud.ports.scoring import ScoredFrames, ScoringModel
 from cloud.ports.storage import KeyCustody
 from privacy.ids import SessionId, TenantId
 
@@ -72,6 +73,22 @@ class Timelines:
         """Read the playback segments, in order."""
         rows = await self._dicts("read_segments", tenant, session)
         return [SegmentBegan(**row) for row in rows]
+
+    async def read_models(self, tenant: TenantId, session: SessionId) -> list[ScoredFrames]:
+        """Read which models scored the stored frames, in the order in which they began."""
+        rows = await self._dicts("read_models", tenant, session)
+        return [
+            ScoredFrames(
+                model=ScoringModel(
+                    name=row["name"],
+                    version=row["version"],
+                    variant=row["variant"],
+                    sha256=bytes(row["sha256"]),
+                ),
+                frames=row["frames"],
+            )
+            for row in rows
+        ]
 
     async def read_counters(self, tenant: TenantId, session: SessionId) -> Counted:
         """Read the agent's totals; all 0 while it reported none."""

@@ -25,6 +25,7 @@ from cloud.report.baseline import (
     viewer_baseline,
 )
 from cloud.report.documents import frame_columns, gap_columns, second_columns, summary_document
+from cloud.report.model_note import model_rows
 from cloud.report.page import TimelinePage, content_security_policy, render_timeline_page
 from cloud.report.smoothing import Smoothing, installed_filter, kernel_document, smooth_viewer
 from cloud.report.tables import frames_csv, seconds_csv
@@ -122,6 +123,7 @@ async def read_timeline(
         "baseline": baseline_document(found),
         "duration_ms": data.duration_ms,
         "opted_out": sorted(viewer.opted_out),
+        "models": model_rows(viewer.models),
         "columns": await asyncio.to_thread(columns, viewer, duration_ms=data.duration_ms, baseline=found),
         "gaps": gap_columns(viewer.gaps),
     }

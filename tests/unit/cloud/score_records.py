@@ -8,12 +8,14 @@ from uuid import UUID
 from hypothesis import strategies as st
 
 from cloud.entries import ScoreRecord, SessionEvent, encode_event, encode_scores
+from cloud.ports.scoring import ScoringModel
 from cloud.ports.streams import Delivery, EntryKind
 from privacy.ids import SessionId, TenantId
 
 TENANT = TenantId(UUID("11111111-1111-4111-8111-111111111111"))
 SESSION = SessionId(UUID("22222222-2222-4222-8222-222222222222"))
 START_UTC_US = 1_772_000_000_000_000
+MODEL = ScoringModel(name="expression", version="9.1", variant="int8", sha256=bytes(range(32)))
 
 
 def score(
@@ -44,10 +46,11 @@ def score(
     )
 
 
-def scores_entry(records: Iterable[ScoreRecord], *, shard: int = 0, entry_id: str = "1-0") -> Delivery:
-    return Delivery(
-        shard=shard, entry_id=entry_id, kind=EntryKind.SCORES, payload=encode_scores(list(records))
-    )
+def scores_entry(
+    records: Iterable[ScoreRecord], *, model: ScoringModel = MODEL, shard: int = 0, entry_id: str = "1-0"
+) -> Delivery:
+    payload = encode_scores(list(records), model=model)
+    return Delivery(shard=shard, entry_id=entry_id, kind=EntryKind.SCORES, payload=payload)
 
 
 def event_entry(
@@ -95,5 +98,5 @@ def records(draw: st.DrawFn) -> ScoreRecord:
         probabilities=bytes(parts),
         confidence=draw(st.integers(0, 255)),
         attention=draw(st.integers(0, 255)),
-        flags=draw(st.integers(0, 15)),
+        flags=draw(st.integers(0, 31)),
     )

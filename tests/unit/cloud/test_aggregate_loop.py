@@ -18,7 +18,7 @@ from cloud.ports.storage import Committed, Lease, LeaseStore, ResultStore, Tenan
 from cloud.ports.streams import Append, EntryKind
 from cloud.workers import aggregate_loop
 from cloud.workers.aggregate_loop import AggregateLoop
-from tests.unit.cloud.score_records import SESSION, TENANT, event_entry, score
+from tests.unit.cloud.score_records import MODEL, SESSION, TENANT, event_entry, score
 
 SHARDS = 4
 
@@ -39,7 +39,7 @@ class Street:
         return time.monotonic_ns() // 1_000_000 + self.ahead_ms
 
     async def put(self, *frames: int, shard: int = 1) -> None:
-        payload = encode_scores([score(frame) for frame in frames])
+        payload = encode_scores([score(frame) for frame in frames], model=MODEL)
         await self.stream.append([Append(shard=shard, kind=EntryKind.SCORES, payload=payload)])
 
     def stored(self) -> list[int]:

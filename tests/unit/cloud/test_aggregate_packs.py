@@ -9,16 +9,17 @@ from hypothesis import strategies as st
 
 from cloud.aggregate import packs as packing
 from cloud.aggregate.slots import PACK_BYTES, SCORE_DTYPE, SLOT_DTYPE, read_scores, to_slots
-from cloud.entries import ScoreRecord, decode_scores, encode_scores
+from cloud.entries import FLAG_ON_DEVICE, ScoreRecord, decode_scores, encode_scores, split_model
 from cloud.errors import EntryError
 from cloud.ports.frames import FRAME_DTYPE
-from cloud.ports.storage import Pack, PackKey
+from cloud.ports.scoring import ON_DEVICE, ScoringModel
+from cloud.ports.storage import Pack, PackKey, credit_models
 from privacy.ids import TenantId
-from tests.unit.cloud.score_records import SESSION, TENANT, records, score
+from tests.unit.cloud.score_records import MODEL, SESSION, TENANT, records, score
 
 
 def build(*batches: list[ScoreRecord]) -> dict[tuple[TenantId, PackKey], Pack]:
-    built = packing.build_packs([read_scores(encode_scores(batch)) for batch in batches])
+    built = packing.build_packs([read_scores(encode_scores(batch, model=MODEL)) for batch in batches])
     return {(item.tenant, pack.key): pack for item in built for pack in item.packs}
 
 
@@ -33,8 +34,8 @@ def test_a_slot_is_sixteen_bytes_and_a_pack_four_hundred_and_eighty() -> None:
 @settings(max_examples=40, deadline=None)
 @given(st.lists(records(), max_size=20))
 def test_the_array_reader_reads_exactly_what_the_entry_decoder_reads(batch: list[ScoreRecord]) -> None:
-    entry = encode_scores(batch)
-    array = read_scores(entry)
+    entry = encode_scores(batch, model=MODEL)
+    array = read_scores(entry).scores
 
     assert array.dtype == SCORE_DTYPE
     for row, record in zip(array, decode_scores(entry), strict=True):
@@ -56,7 +57,7 @@ def test_the_array_reader_refuses_what_the_entry_decoder_refuses(entry: bytes) -
         with pytest.raises(EntryError):
             read_scores(entry)
     else:
-        assert len(read_scores(entry)) == decoded
+        assert len(read_scores(entry).scores) == decoded
 
 
 def test_a_frame_lies_in_the_slot_of_its_number() -> None:
@@ -73,9 +74,9 @@ def test_a_frame_lies_in_the_slot_of_its_number() -> None:
 
 
 def test_a_delay_beyond_what_a_slot_holds_saturates() -> None:
-    array = read_scores(encode_scores([score(1, delay_us=10_000_000), score(2, delay_us=-5)]))
+    array = read_scores(encode_scores([score(1, delay_us=10_000_000), score(2, delay_us=-5)], model=MODEL))
 
-    assert to_slots(array)["classified_delay"].tolist() == [65_535, 0]
+    assert to_slots(array.scores)["classified_delay"].tolist() == [65_535, 0]
 
 
 @settings(max_examples=40, deadline=None)
@@ -104,7 +105,7 @@ def test_every_bit_that_is_clear_stands_for_an_all_zero_slot(batch: list[ScoreRe
 @settings(max_examples=40, deadline=None)
 @given(st.lists(records(), max_size=30))
 def test_repeated_frames_are_counted_once_for_each_repetition(batch: list[ScoreRecord]) -> None:
-    built = packing.build_packs([read_scores(encode_scores(batch))])
+    built = packing.build_packs([read_scores(encode_scores(batch, model=MODEL))])
 
     frames = sum(pack.mask.bit_count() for item in built for pack in item.packs)
     repeated = sum(count for item in built for count in item.repeated.values())
@@ -187,3 +188,54 @@ def test_a_frame_stored_in_two_segments_counts_as_a_duplicate() -> None:
 def test_nothing_gives_no_packs_and_no_frames() -> None:
     assert packing.build_packs([]) == []
     assert len(packing.frames_of_packs([])) == 0
+
+
+LATER = ScoringModel(name="expression", version="9.2", variant="int8", sha256=bytes(32)[:-1] + b"x")
+TEXTS = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=64)
+
+
+@given(TEXTS.filter(bool), TEXTS, TEXTS, st.binary(min_size=32, max_size=32), st.binary(max_size=40))
+def test_the_model_of_an_entry_is_read_as_it_was_written(
+    name: str, version: str, variant: str, sha256: bytes, garbage: bytes
+) -> None:
+    model = ScoringModel(name=name, version=version, variant=variant, sha256=sha256)
+    entry = encode_scores([score(1)], model=model)
+    assert split_model(entry)[0] == model
+    assert decode_scores(entry) == [score(1)]
+    for broken in (entry[: 35 + len(garbage)], garbage + entry):
+        try:
+            decode_scores(broken)
+        except EntryError:
+            continue
+        assert broken == entry
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{"name": ""}, {"name": "x" * 65}, {"version": "1\n"}, {"variant": "\xe9"}, {"sha256": b"short"}],
+)
+def test_a_model_that_no_entry_could_carry_is_refused(values: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="a model"):
+        ScoringModel(**{"name": "n", "version": "1", "variant": "v", "sha256": bytes(32), **values})
+
+
+def test_each_frame_is_credited_to_the_model_that_scored_it_first() -> None:
+    batches = [
+        read_scores(encode_scores([score(0), score(1), score(40)], model=MODEL)),
+        read_scores(encode_scores([score(1, delay_us=90_000), score(2)], model=LATER)),
+        read_scores(encode_scores([score(3, flags=FLAG_ON_DEVICE)], model=MODEL)),
+    ]
+    (built,) = packing.build_packs(batches)
+    first, second = built.packs
+    assert first.scored_by == {MODEL: 0b11, LATER: 0b100, ON_DEVICE: 0b1000}
+    assert second.scored_by == {MODEL: 1 << 10}
+    added = {first.key: 0b0110, second.key: 1 << 10}
+    assert credit_models(built.packs, added) == {(SESSION, MODEL): 2, (SESSION, LATER): 1}
+    assert credit_models(built.packs, {}) == {}
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(records(), max_size=40))
+def test_the_bits_of_the_models_are_the_packs_own_and_do_not_overlap(batch: list[ScoreRecord]) -> None:
+    for pack in build(batch[::2], batch[1::2]).values():
+        assert sum(pack.scored_by.values()) == pack.mask

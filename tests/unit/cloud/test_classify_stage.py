@@ -12,12 +12,14 @@ from cloud.classify.stage import ScoringRules, classify_faces, epochs_of, open_c
 from cloud.entries import (
     FLAG_GREY,
     FLAG_LATE,
+    FLAG_ON_DEVICE,
     FLAG_OUT_OF_SCOPE,
     FLAG_UNCERTAIN,
     decode_scores,
     encode_scores,
 )
 from cloud.ports.classifier import BATCH_SIZES
+from models.expression.regions import Calibration
 from models.expression.scope import ScopeRule
 from privacy.content import Scores, encode_scores_content
 from privacy.envelope import Codec
@@ -25,6 +27,7 @@ from privacy.errors import OpeningError, ReceiptError
 from privacy.expressions import EXPRESSIONS, Expression
 from privacy.wire import limits
 from tests.fixtures_street import Platform, Viewer, jpeg, picture, seal, sealed_crop, utc_us
+from tests.unit.cloud.score_records import MODEL
 
 RULES = ScoringRules(temperature=1.0, input_side_px=56, confident_above=0.5)
 
@@ -33,6 +36,7 @@ class BrightnessClassifier:
     """Gives each crop logits that tell which crop it was; remembers what it saw."""
 
     name = "fake"
+    model = MODEL
     device = "cpu"
 
     def __init__(self) -> None:
@@ -84,7 +88,7 @@ def test_a_sealed_crop_becomes_one_score_record(platform: Platform) -> None:
     assert sum(record.probabilities) == 255
     assert record.attention == 200
     assert record.flags == 0
-    assert decode_scores(encode_scores([record])) == [record]
+    assert decode_scores(encode_scores([record], model=MODEL)) == [record]
 
 
 def test_capture_time_is_the_arrival_where_no_clock_is_known(platform: Platform) -> None:
@@ -144,6 +148,21 @@ def test_a_face_that_shows_none_of_the_six_is_flagged_and_scored_all_the_same(pl
     assert record.flags == FLAG_OUT_OF_SCOPE | FLAG_UNCERTAIN
     assert plain.flags == 0
     assert (record.probabilities, record.confidence) == (plain.probabilities, plain.confidence)
+
+
+def test_each_viewers_region_has_its_own_calibration(platform: Platform) -> None:
+    german, bavarian, french = (
+        Viewer(platform, jurisdiction=code).sealer() for code in ("DE", "DE-BY", "FR")
+    )
+    regions = {"DE": Calibration(temperature=50.0, confident_above=0.9)}
+    rules = replace(RULES, confident_above=0.0, regions=regions)
+    crops = [sealed_crop(seal(sealer)) for sealer in (german, bavarian, french)]
+    records, _ = read(crops, opened_book(platform, german, bavarian, french), rules=rules)
+    assert records[0].probabilities == records[1].probabilities != records[2].probabilities
+    assert records[0].confidence < records[2].confidence
+    assert [record.flags for record in records] == [FLAG_UNCERTAIN, FLAG_UNCERTAIN, 0]
+    (alone,), _ = read(crops[2:], opened_book(platform, french), rules=replace(rules, regions={}))
+    assert (alone.probabilities, alone.confidence) == (records[2].probabilities, records[2].confidence)
 
 
 def test_an_opted_out_expression_is_never_scored(platform: Platform) -> None:
@@ -208,7 +227,7 @@ def test_the_confidence_an_agent_sent_tells_nothing_about_what_is_opted_out(plat
     ]
     records, _ = read(crops, book)
     told = [(record.probabilities, record.confidence, record.flags) for record in records]
-    assert told[0] == told[1] == (rest, 204, 0)
+    assert told[0] == told[1] == (rest, 204, FLAG_ON_DEVICE)
 
 
 def test_a_face_beside_the_viewers_is_never_opened(platform: Platform) -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import csv
+import io
 import json
 import math
 import re
@@ -12,14 +14,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cloud.entries import FLAG_LATE, FLAG_OUT_OF_SCOPE, FLAG_UNCERTAIN
+from cloud.ports.scoring import ON_DEVICE, ScoredFrames, ScoringModel
 from cloud.report.figures import ScheduledExpression, timeline_figure
 from cloud.report.gaps import REASON_TEXT, frame_funnel, gap_bands, gap_frames_by_reason, silent_bands
 from cloud.report.latency import percentile_ms, summarise
-from cloud.report.model_note import note_of
+from cloud.report.model_note import RecordedModel, model_label, model_rows, models_of_rows, note_of
 from cloud.report.page import TimelinePage, ViewerTimeline, content_security_policy, render_timeline_page
 from cloud.report.panels import percent
 from cloud.report.seconds import bin_seconds, coverage, smooth
 from cloud.report.sections import duration_text, method
+from cloud.report.tables import frames_csv, seconds_csv
 from cloud.report.traces import FrameCounters, FrameGap, FrameTrace, frame_step_ms, share_of_frames
 from models.manifest import ARTIFACTS_DIR, Manifest, load_manifest
 from privacy.expressions import EXPRESSIONS, Expression
@@ -362,13 +366,51 @@ def test_a_model_is_shown_with_its_test_figures_or_else_says_that_there_are_none
     )  # fmt: skip
     tested = note_of(manifest({"validation": validation, "test": {"rafdb_accuracy": 0.86, "ece_max": None}}))
     assert tested.figures == (("right on RAF-DB test", "86.0%"),)
-    assert "No figures were measured" in method(sigma_bins=1, model=note_of(manifest({})))
+    bare = RecordedModel(label="expression 9 int8", frames=4, note=note_of(manifest({})))
+    assert "No figures were measured" in method(sigma_bins=1, models=[bare], frames=4)
 
 
-def test_the_page_names_the_model_and_what_the_viewer_did_not_allow() -> None:
-    html = page_of(viewer())
-    assert load_manifest(ARTIFACTS_DIR / "expression").version in html
-    assert "Opted out of disgust: not read." in html
+def recorded(**values: object) -> ScoringModel:
+    known = {"name": "expression", "version": "0.0.1-gone", "variant": "int8", "sha256": bytes(range(32))}
+    return ScoringModel(**{**known, **values})  # type: ignore[arg-type]
+
+
+def installed() -> ScoringModel:
+    found = load_manifest(ARTIFACTS_DIR / "expression")
+    sha256 = bytes.fromhex(found.variant("int8").sha256)
+    return recorded(version=found.version, sha256=sha256)
+
+
+def test_the_page_names_the_models_that_scored_the_frames_and_not_the_installed_one() -> None:
+    scored = [ScoredFrames(model=recorded(), frames=80), ScoredFrames(model=ON_DEVICE, frames=4)]
+    html = page_of(replace(viewer(), models=scored))
+    assert "expression 0.0.1-gone int8 000102030405: 80 frames. Its figures are not installed" in html
+    assert "a model on the viewer&#x27;s device, which it did not name: 4 frames" in html
+    assert "Which model scored 6 of the frames was not recorded." in html
+    assert installed().sha256.hex()[:12] not in html
+    assert "Which model scored 90 of the frames was not recorded." in page_of(viewer())
+
+
+def test_the_installed_model_lends_its_figures_where_it_is_the_very_file_that_scored() -> None:
+    html = page_of(replace(viewer(), models=[ScoredFrames(model=installed(), frames=90)]))
+    assert f"int8 {installed().sha256.hex()[:12]}: 90 frames." in html
+    assert "not recorded" not in html and "Its figures are not installed" not in html
+    forged = replace(installed(), sha256=bytes(32))
+    html = page_of(replace(viewer(), models=[ScoredFrames(model=forged, frames=90)]))
+    assert "Its figures are not installed" in html
+
+
+def test_models_travel_as_rows_and_stand_in_every_row_of_a_table() -> None:
+    models = [ScoredFrames(model=installed(), frames=3), ScoredFrames(model=ON_DEVICE, frames=1)]
+    assert models_of_rows(model_rows(models)) == models
+    shown = replace(viewer(), models=models)
+    for text in (seconds_csv(shown, duration_ms=4000), frames_csv(shown, duration_ms=4000)):
+        cells = {row["models"] for row in csv.DictReader(io.StringIO(text))}
+        assert cells == {f"{model_label(installed())}; {model_label(ON_DEVICE)}"}
+
+
+def test_the_page_says_what_the_viewer_did_not_allow() -> None:
+    assert "Opted out of disgust: not read." in page_of(viewer())
 
 
 def test_a_session_without_a_frame_has_a_page_that_says_so() -> None:

@@ -1,5 +1,4 @@
 import argparse
-import json
 import os
 import shutil
 from dataclasses import replace
@@ -25,12 +24,6 @@ def command(*words: str) -> int:
     add_models_commands(parser.add_subparsers(required=True))
     arguments = parser.parse_args(["models", *words])
     return int(arguments.handler(arguments))
-
-
-@pytest.fixture(scope="module")
-def smiling_crop() -> np.ndarray:
-    data = pytest.importorskip("skimage.data", reason="needs scikit-image's own portrait")
-    return np.asarray(data.astronaut()[55:195, 155:295])
 
 
 def test_the_shipped_manifest_describes_what_serving_expects() -> None:
@@ -88,38 +81,6 @@ def test_the_int8_file_holds_only_operators_with_int8_kernels() -> None:
     from models.expression.engines import LiteRtNetwork
 
     assert set(LiteRtNetwork(load_expression().manifest.read("int8")).operators()) <= INT8_OPERATORS
-
-
-@pytest.mark.parametrize("variant", ["int8", "float32"])
-def test_a_smile_is_read_as_happy(
-    variant: str, smiling_crop: np.ndarray, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path = tmp_path / "smile.png"
-    cv2.imwrite(str(path), smiling_crop[:, :, ::-1])
-    assert command("predict", str(path), "--variant", variant, "--json") == 0
-    answer = json.loads(capsys.readouterr().out)
-    assert answer["expression"] == "happy"
-    assert set(answer["probabilities"]) == set(LABELS)
-
-
-def test_an_opted_out_expression_is_not_in_the_answer(
-    smiling_crop: np.ndarray, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path = tmp_path / "smile.png"
-    cv2.imwrite(str(path), smiling_crop[:, :, ::-1])
-    assert command("predict", str(path), "--opt-out", "happy", "--json") == 0
-    answer = json.loads(capsys.readouterr().out)
-    assert "happy" not in answer["probabilities"]
-    assert sum(answer["probabilities"].values()) == pytest.approx(1.0, abs=1e-3)
-
-
-def test_a_file_that_is_no_picture_ends_with_a_clear_error(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "x.jpg").write_bytes(b"no picture")
-    assert command("predict", str(tmp_path / "x.jpg")) == 2
-    assert "x.jpg is not an 8-bit picture" in capsys.readouterr().err
-    assert command("predict", str(tmp_path / "gone.jpg")) == 2
 
 
 def test_the_card_states_terms_figures_and_forbidden_uses(figures: dict[str, object]) -> None:

@@ -26,11 +26,13 @@ WITH gaps AS (
     DELETE FROM session_counters WHERE tenant_id = %(tenant)s AND session_id = %(session)s RETURNING 1
 ), latency AS (
     DELETE FROM session_latency WHERE tenant_id = %(tenant)s AND session_id = %(session)s RETURNING 1
+), models AS (
+    DELETE FROM session_model WHERE tenant_id = %(tenant)s AND session_id = %(session)s RETURNING 1
 ), redelivery AS (
     DELETE FROM session_redelivery WHERE tenant_id = %(tenant)s AND session_id = %(session)s RETURNING 1
 )
 SELECT 1 FROM gaps UNION ALL SELECT 1 FROM segments UNION ALL SELECT 1 FROM counters
-UNION ALL SELECT 1 FROM latency UNION ALL SELECT 1 FROM redelivery
+UNION ALL SELECT 1 FROM latency UNION ALL SELECT 1 FROM models UNION ALL SELECT 1 FROM redelivery
 
 -- name: count_left
 SELECT
@@ -41,6 +43,7 @@ SELECT
     + (SELECT count(*) FROM session_segment WHERE tenant_id = %(tenant)s AND session_id = %(session)s)
     + (SELECT count(*) FROM session_counters WHERE tenant_id = %(tenant)s AND session_id = %(session)s)
     + (SELECT count(*) FROM session_latency WHERE tenant_id = %(tenant)s AND session_id = %(session)s)
+    + (SELECT count(*) FROM session_model WHERE tenant_id = %(tenant)s AND session_id = %(session)s)
     + (SELECT count(*) FROM session_redelivery WHERE tenant_id = %(tenant)s AND session_id = %(session)s),
     (SELECT count(*) FROM session WHERE tenant_id = %(tenant)s AND id = %(session)s AND state <> 'erased')
 

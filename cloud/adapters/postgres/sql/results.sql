@@ -69,6 +69,14 @@ SELECT i.session_id, i.face, i.segment, i.bucket, coalesce(m.added, 0)
 FROM incoming i JOIN accepting a ON a.id = i.session_id
 LEFT JOIN merged m USING (session_id, face, segment, bucket)
 
+-- name: credit_models
+INSERT INTO session_model AS m (tenant_id, session_id, name, version, variant, sha256, frames, first_at)
+SELECT %(tenant)s, i.session_id, i.name, i.version, i.variant, i.sha256, i.frames, %(now)s
+FROM unnest(%(sessions)s::uuid[], %(names)s::text[], %(versions)s::text[], %(variants)s::text[],
+    %(digests)s::bytea[], %(frames)s::bigint[]) AS i (session_id, name, version, variant, sha256, frames)
+ON CONFLICT (tenant_id, session_id, name, version, variant, sha256) DO UPDATE SET
+    frames = m.frames + excluded.frames
+
 -- name: add_latencies
 INSERT INTO session_latency AS l (tenant_id, session_id, histogram)
 SELECT tenant_id, id, %(histogram)s::int[]

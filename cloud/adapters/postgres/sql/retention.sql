@@ -19,6 +19,8 @@ WITH due AS (
     DELETE FROM session_counters g USING due WHERE g.tenant_id = %(tenant)s AND g.session_id = due.id
 ), latency AS (
     DELETE FROM session_latency g USING due WHERE g.tenant_id = %(tenant)s AND g.session_id = due.id
+), models AS (
+    DELETE FROM session_model g USING due WHERE g.tenant_id = %(tenant)s AND g.session_id = due.id
 )
 DELETE FROM session_redelivery g USING due WHERE g.tenant_id = %(tenant)s AND g.session_id = due.id
 

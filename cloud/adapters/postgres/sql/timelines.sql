@@ -16,6 +16,10 @@ WHERE tenant_id = %(tenant)s AND session_id = %(session)s ORDER BY first_frame, 
 SELECT segment, media_time_ms, monotonic_us, rate_permille FROM session_segment
 WHERE tenant_id = %(tenant)s AND session_id = %(session)s ORDER BY segment
 
+-- name: read_models
+SELECT name, version, variant, sha256, frames FROM session_model
+WHERE tenant_id = %(tenant)s AND session_id = %(session)s ORDER BY first_at, name, version, variant, sha256
+
 -- name: read_counters
 SELECT captured, with_face, sent, skipped FROM session_counters
 WHERE tenant_id = %(tenant)s AND session_id = %(session)s

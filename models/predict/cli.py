@@ -1,0 +1,122 @@
+"""The command `countenance models predict`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from models.errors import ModelsError, PictureError
+from models.expression.loading import EXPRESSION_DIR
+
+EXIT_OK, EXIT_UNREADABLE = 0, 2
+
+_EXAMPLES = """\
+examples:
+  countenance models predict holiday.jpg                    every face in the picture, largest first
+  countenance models predict *.jpg --json                   one JSON object per picture
+  countenance models predict face.png --crop                the picture already is one upright face
+  countenance models predict face.jpg --opt-out disgust     leave an expression out
+
+An answer is uncertain where the network is not sure enough (confidence below the manifest's threshold), shows none of
+the six expressions, or sees a face that is too small, blurred, dark, bright, turned away or cut off. It says what a
+face shows, never what its owner feels. Exit status: 0, or 2 if a picture could not be read.
+"""
+
+_WORDS = {
+    "low_confidence": "not sure enough",
+    "out_of_scope": "none of the six expressions",
+    "too_small": "face too small",
+    "blurred": "blurred",
+    "too_dark": "too dark",
+    "too_bright": "too bright",
+    "turned_away": "turned away",
+    "cut_off": "cut off by the picture's edge",
+    "no_face": "no face found",
+}
+
+
+def add_predict_command(commands: Any) -> None:
+    """Add `predict` to the subcommands of `countenance models`."""
+    parser = commands.add_parser(
+        "predict",
+        help="read the expression of every face in pictures",
+        description="Find the faces in pictures, cut them as the agent does, and read their expressions.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="a picture file")
+    parser.add_argument(
+        "--crop", action="store_true", help="each picture is already cut to one upright face: find none"
+    )
+    parser.add_argument(
+        "--artifact",
+        type=Path,
+        default=EXPRESSION_DIR,
+        metavar="DIR",
+        help="expression artifact (default: the shipped one)",
+    )
+    parser.add_argument("--variant", default="int8", choices=("int8", "float32"), help="default: %(default)s")
+    parser.add_argument(
+        "--opt-out",
+        action="append",
+        default=[],
+        metavar="LABEL",
+        help="leave an expression out; may be repeated",
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object per picture")
+    parser.set_defaults(handler=predict)
+
+
+def predict(arguments: argparse.Namespace) -> int:
+    """Read every picture; one that cannot be read is told of and does not keep the others from being read."""
+    from models.predict.reader import PictureReader
+
+    try:
+        reader = PictureReader(
+            arguments.artifact,
+            variant=arguments.variant,
+            opt_out=arguments.opt_out,
+            is_crop=arguments.crop,
+        )
+    except ModelsError as error:
+        print(f"countenance models: {error}", file=sys.stderr)
+        return EXIT_UNREADABLE
+    status = EXIT_OK
+    for path in arguments.images:
+        try:
+            found = reader.read(path)
+        except PictureError as error:
+            status = EXIT_UNREADABLE
+            print(f"countenance models predict: {error}", file=sys.stderr)
+            if arguments.json:
+                print(json.dumps({"image": str(path), "error": str(error)}))
+            continue
+        print(json.dumps(found) if arguments.json else describe(found), flush=True)
+    return status
+
+
+def describe(found: dict[str, Any]) -> str:
+    """Write one picture's answer for a person."""
+    faces = found["faces"]
+    if not faces:
+        why = ", ".join(_WORDS[reason] for reason in found["reasons"])
+        return f"{found['image']}: {why} (if it is cut to one face already, add --crop)"
+    head = f"{found['image']}: {len(faces)} face{'s' if len(faces) > 1 else ''}"
+    return "\n".join([head, *(_line(number, face) for number, face in enumerate(faces, 1))])
+
+
+def _line(number: int, face: dict[str, Any]) -> str:
+    x_min, y_min, x_max, y_max = (round(v) for v in face["box_xyxy_px"])
+    ranked = sorted(face["probabilities"].items(), key=lambda item: -item[1])
+    others = ", ".join(f"{label} {share:.2f}" for label, share in ranked[1:] if share >= 0.005)
+    said = (
+        f"{face['expression']} {face['confidence']:.2f}"
+        if ranked
+        else "nothing (every expression is opted out)"
+    )
+    if face["uncertain"]:
+        said = f"uncertain, perhaps {said} [{'; '.join(_WORDS[reason] for reason in face['reasons'])}]"
+    return f"  {number}. x {x_min}-{x_max}, y {y_min}-{y_max}: {said}" + (f"; {others}" if others else "")

@@ -1,0 +1,84 @@
+"""Detector, crop and expression network put together, once, for any number of pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from models.expression.engines import litert_predictor
+from models.expression.inference import opt_out_mask
+from models.expression.loading import load_expression
+from models.face_crop.quality import is_dark
+from models.face_crop.shrinking import UInt8Array
+from models.face_detector.runtime import Detector
+from models.manifest import ARTIFACTS_DIR, load_manifest
+from models.predict.pictures import read_picture
+from models.predict.reading import DoubtLimits, Sample, answer, sample_crop, sample_face
+from models.predict.still_search import find_faces
+
+NO_FACE, TOO_DARK = "no_face", "too_dark"
+
+
+class PictureReader:
+    """Reads pictures one after the other.
+
+    Args:
+        artifact: folder of the expression artifact.
+        variant: of the expression artifact, `int8` or `float32`.
+        opt_out: labels of expressions that must not be looked at.
+        is_crop: each picture is already cut to one upright face.
+
+    Raises:
+        ModelsError: an artifact is damaged, or a label is unknown.
+    """
+
+    def __init__(
+        self, artifact: Path, *, variant: str = "int8", opt_out: Sequence[str] = (), is_crop: bool = False
+    ) -> None:
+        self._opted_out = opt_out_mask(opt_out)
+        self._artifact = load_expression(artifact)
+        manifest = self._artifact.manifest
+        self._predictor = litert_predictor(manifest.read(variant), side_px=self._artifact.input_side_px)
+        self._digests = {"expression": manifest.variant(variant).sha256}
+        self._limits = DoubtLimits()
+        self._detector: Detector | None = None
+        if not is_crop:
+            detector = load_manifest(ARTIFACTS_DIR / "face_detector")
+            self._detector = Detector(detector.read())
+            self._digests["face_detector"] = detector.variant().sha256
+
+    def read(self, path: Path) -> dict[str, Any]:
+        """Read one picture.
+
+        Returns:
+            Ready for JSON: image, width_px, height_px, faces (largest first; see `reading.answer`), reasons (why
+            there is none), artifacts (digests of the networks).
+
+        Raises:
+            PictureError: it cannot be read.
+        """
+        picture = read_picture(path)
+        faces = answer(
+            self._samples(picture, path.name), self._predictor, self._artifact, opted_out=self._opted_out
+        )
+        return {
+            "image": str(path),
+            "width_px": picture.shape[1],
+            "height_px": picture.shape[0],
+            "faces": faces,
+            "reasons": [] if faces else _why_none(picture),
+            "artifacts": self._digests,
+        }
+
+    def _samples(self, picture: UInt8Array, name: str) -> list[Sample]:
+        if self._detector is None:
+            return [sample_crop(picture, name, self._limits)]
+        cut = [sample_face(picture, face, self._limits) for face in find_faces(self._detector, picture)]
+        return [sample for sample in cut if sample is not None]
+
+
+def _why_none(picture: UInt8Array) -> list[str]:
+    return [NO_FACE, TOO_DARK] if is_dark(np.asarray(picture.max(axis=2), np.uint8)) else [NO_FACE]
