@@ -53,6 +53,7 @@ class _MemoryStream:
         shard = self._shards[shard_index]
         shard.entries.pop(entry_id, None)
         shard.pending.pop(entry_id, None)
+        shard.unread = [unread for unread in shard.unread if unread != entry_id]
 
     def drop_older(self, shard_index: int, oldest_ms: int) -> int:
         shard = self._shards.setdefault(shard_index, _Shard())
@@ -61,6 +62,14 @@ class _MemoryStream:
             self.remove(shard_index, entry_id)
         shard.unread = [entry_id for entry_id in shard.unread if entry_id in shard.entries]
         return len(gone)
+
+    def oldest(self, shards: Sequence[int], *, keep_entries: int, max_entries: int) -> list[Delivery]:
+        found = []
+        for index in shards:
+            ids = list(self._shards.setdefault(index, _Shard()).entries)
+            over = min(max(0, len(ids) - keep_entries), max_entries)
+            found += [self._delivery(index, entry_id, 1) for entry_id in ids[:over]]
+        return found
 
     async def read(
         self, shards: Sequence[int], *, consumer: str, max_entries: int, block_ms: int
@@ -122,6 +131,10 @@ class MemoryResultStream:
         """Append entries to their shards."""
         for entry in entries:
             self._stream.add(entry)
+
+    async def overflow(self, shards: Sequence[int], *, keep_entries: int, max_entries: int) -> list[Delivery]:
+        """Show the oldest entries beyond `keep_entries` of each shard, at most `max_entries` of each."""
+        return self._stream.oldest(shards, keep_entries=keep_entries, max_entries=max_entries)
 
     async def ack(self, deliveries: Sequence[Delivery]) -> None:
         """Remove entries whose effect is committed."""

@@ -25,13 +25,15 @@ from cloud.ports.streams import Append, DeadLetter, Delivery, DurableAck, EntryK
 CROP_MAX_AGE_MS = 2_000
 CROP_KEY_TTL_MS = 3_000
 RESULTS_MAX_ENTRIES = 100_000
-"""Per shard; reached only when the aggregate workers have been gone for long."""
+"""Per shard; nobody writes beyond it. The lifecycle workers shed entries, and say so, well before."""
 
 DEAD_LETTERS_MAX = 1_000
 DEAD_LETTER_TTL_S = 86_400
 ACK_CHANNEL = "acks"
 
 UtcMs = Callable[[], int]
+OnTrimmed = Callable[[int], None]
+"""Told how many result entries had to go to make room; they are counted, and nothing else is known of them."""
 
 
 class _GroupReader:
@@ -128,9 +130,10 @@ class _GroupReader:
 class RedisCropStream:
     """Sealed crops on `crops:{k}`, group `classify`; see the port for what each method promises."""
 
-    def __init__(self, redis: Redis, *, utc_ms: UtcMs) -> None:
+    def __init__(self, redis: Redis, *, utc_ms: UtcMs, on_trimmed: OnTrimmed = lambda _count: None) -> None:
         self._redis = redis
         self._utc_ms = utc_ms
+        self._on_trimmed = on_trimmed
         self._reader = _GroupReader(redis, prefix="crops", group="classify")
         self.read = self._reader.read
         self.claim_stale = self._reader.claim_stale
@@ -163,7 +166,9 @@ class RedisCropStream:
                 for shard, ids in by_shard.items():
                     pipe.xack(self._reader.key(shard), "classify", *ids)
                     pipe.xdel(self._reader.key(shard), *ids)
-                await pipe.execute()
+                _bound_results(pipe, by_shard)
+                answers = await pipe.execute()
+        _tell_trimmed(self._on_trimmed, answers[-len(by_shard) :])
 
     async def bury(self, letters: Sequence[DeadLetter]) -> None:
         """Remove poison entries, keeping metadata in `dead:{k}`."""
@@ -191,8 +196,9 @@ class RedisCropStream:
 class RedisResultStream:
     """Scores and session events on `results:{k}`, group `aggregate`; see the port."""
 
-    def __init__(self, redis: Redis) -> None:
+    def __init__(self, redis: Redis, *, on_trimmed: OnTrimmed = lambda _count: None) -> None:
         self._redis = redis
+        self._on_trimmed = on_trimmed
         self._reader = _GroupReader(redis, prefix="results", group="aggregate")
         self.read = self._reader.read
         self.claim_stale = self._reader.claim_stale
@@ -200,11 +206,31 @@ class RedisResultStream:
 
     async def append(self, entries: Sequence[Append]) -> None:
         """Append entries to their shards."""
+        shards = sorted({entry.shard for entry in entries})
+        if not shards:
+            return
         with translated():
             async with self._redis.pipeline(transaction=False) as pipe:
                 for entry in entries:
                     _append_result(pipe, entry.shard, entry.kind, entry.payload)
-                await pipe.execute()
+                _bound_results(pipe, shards)
+                answers = await pipe.execute()
+        _tell_trimmed(self._on_trimmed, answers[-len(shards) :])
+
+    async def overflow(self, shards: Sequence[int], *, keep_entries: int, max_entries: int) -> list[Delivery]:
+        """Show the oldest entries beyond `keep_entries` of each shard, at most `max_entries` of each."""
+        found: list[Delivery] = []
+        with translated():
+            async with self._redis.pipeline(transaction=False) as pipe:
+                for shard in shards:
+                    pipe.xlen(self._reader.key(shard))
+                lengths = await pipe.execute()
+            for shard, length in zip(shards, lengths, strict=True):
+                over = min(length - keep_entries, max_entries)
+                if over > 0:
+                    rows = await self._redis.xrange(self._reader.key(shard), count=over)
+                    found += _deliveries(shard, rows)
+        return found
 
     async def ack(self, deliveries: Sequence[Delivery]) -> None:
         """Remove entries whose effect is committed."""
@@ -226,7 +252,18 @@ class RedisResultStream:
 
 
 def _append_result(pipe: Any, shard: int, kind: EntryKind, payload: bytes) -> None:
-    pipe.xadd(slot_key("results", shard), {kind.value: payload}, maxlen=RESULTS_MAX_ENTRIES)
+    pipe.xadd(slot_key("results", shard), {kind.value: payload})
+
+
+def _bound_results(pipe: Any, shards: Iterable[int]) -> None:
+    for shard in shards:
+        pipe.xtrim(slot_key("results", shard), maxlen=RESULTS_MAX_ENTRIES, approximate=True)
+
+
+def _tell_trimmed(on_trimmed: OnTrimmed, counts: Iterable[int]) -> None:
+    trimmed = sum(counts)
+    if trimmed:
+        on_trimmed(trimmed)
 
 
 def _metadata(letter: DeadLetter) -> dict[Any, Any]:

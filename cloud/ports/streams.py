@@ -148,6 +148,10 @@ class ResultStream(EventSink, Protocol):
         """Take over entries that another reader left unacked for `min_idle_ms`."""
         ...
 
+    async def overflow(self, shards: Sequence[int], *, keep_entries: int, max_entries: int) -> list[Delivery]:
+        """Show the oldest entries beyond `keep_entries` of each shard, at most `max_entries` of each; none goes."""
+        ...
+
     async def ack(self, deliveries: Sequence[Delivery]) -> None:
         """Remove entries whose effect is committed."""
         ...

@@ -56,7 +56,9 @@ async def run(settings: Settings, *, stop: asyncio.Event) -> None:
     classifier = open_classifier(settings.classifier, artifact)
     redis = connect(settings.redis_url)
     parts = ClassifyParts(
-        crops=RedisCropStream(redis, utc_ms=lambda: time.time_ns() // 1_000_000),
+        crops=RedisCropStream(
+            redis, utc_ms=lambda: time.time_ns() // 1_000_000, on_trimmed=metrics.RESULTS_TRIMMED.inc
+        ),
         setups=RedisSetupStore(redis),
         revocations=RedisRevocations(redis),
         classifier=classifier,

@@ -17,3 +17,7 @@ ROUND = Histogram(
 QUEUE = Gauge("countenance_classify_queue_entries", "Stream entries that wait")
 EPOCHS = Gauge("countenance_classify_open_epochs", "Session epochs whose key is held")
 STREAM_FAILURES = Counter("countenance_classify_stream_failures_total", "Calls that the stream did not take")
+RESULTS_TRIMMED = Counter(
+    "countenance_classify_results_trimmed_total",
+    "Result entries lost to a full stream, what they said unknown",
+)

@@ -24,6 +24,7 @@ from cloud.observability import OK, Readiness, serve_ops
 from cloud.platform_keys import load_signing_public_key
 from cloud.ports.peers import PeerEngine
 from cloud.ports.streams import AckFeed, CropSink, EventSink, Revocations, SetupStore
+from cloud.workers import ingest_metrics as metrics
 from cloud.workers.ingest_sessions import IngestSessions
 from cloud.workers.ingest_writers import IngestWriters
 from cloud.workers.running import run_until
@@ -57,7 +58,7 @@ async def run(settings: Settings, *, stop: asyncio.Event) -> None:
     parts = IngestParts(
         engine=AiortcPeerEngine(),
         crops=RedisCropStream(redis, utc_ms=lambda: time.time_ns() // 1_000_000),
-        events=RedisResultStream(redis),
+        events=RedisResultStream(redis, on_trimmed=metrics.RESULTS_TRIMMED.inc),
         setups=RedisSetupStore(redis),
         revocations=RedisRevocations(redis),
         acks=RedisAckFeed(redis),

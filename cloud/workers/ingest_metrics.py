@@ -20,3 +20,6 @@ BATCH_CROPS = Histogram(
     "countenance_ingest_batch_crops", "Crops per stream entry", buckets=(1, 2, 4, 8, 16, 32, 64)
 )
 ACKS = Counter("countenance_ingest_acks_total", "Durable acks forwarded to agents")
+RESULTS_TRIMMED = Counter(
+    "countenance_ingest_results_trimmed_total", "Result entries lost to a full stream, what they said unknown"
+)

@@ -150,3 +150,17 @@ async def test_an_acked_result_is_gone_and_an_unacked_one_comes_back(streams: St
     await streams.results.ack([d for d in found if d.shard == 0])
     assert [d.shard for d in await claim(streams.results)] == [1]
     assert await streams.results.depth(SHARDS) == 1
+
+
+async def test_the_oldest_results_beyond_a_bound_are_shown_and_go_only_when_acked(streams: Streams) -> None:
+    scores = [Append(shard=s, kind=EntryKind.SCORES, payload=bytes([n])) for n in range(6) for s in (0, 1)]
+    await streams.results.append([*scores, Append(shard=5, kind=EntryKind.EVENT, payload=b"{}")])
+    await streams.results.read([0], consumer="a", max_entries=1, block_ms=0)
+    for _ in range(2):
+        over = await streams.results.overflow(SHARDS, keep_entries=3, max_entries=2)
+        assert [(d.shard, d.payload[0]) for d in over] == [(0, 0), (0, 1), (1, 0), (1, 1)]
+    await streams.results.ack(over)
+    assert await streams.results.depth(SHARDS) == 9
+    left = await read(streams.results) + await claim(streams.results)
+    assert {d.payload for d in left if d.shard != 5} == {bytes([n]) for n in range(2, 6)}
+    assert await streams.results.overflow(SHARDS, keep_entries=10, max_entries=5) == []

@@ -102,6 +102,20 @@ async def test_crops_stay_where_their_scores_find_no_room(redis_client: Redis) -
     assert [d.entry_id for d in again] == [delivery.entry_id]
 
 
+async def test_results_beyond_the_bound_are_trimmed_and_counted(redis_client: Redis, monkeypatch) -> None:
+    monkeypatch.setattr(redis_streams, "RESULTS_MAX_ENTRIES", 100)
+    trimmed: list[int] = []
+    crop_stream = RedisCropStream(redis_client, utc_ms=utc_ms, on_trimmed=trimmed.append)
+    results = RedisResultStream(redis_client, on_trimmed=trimmed.append)
+    events = [Append(shard=0, kind=EntryKind.EVENT, payload=b"{}") for _ in range(250)]
+    await results.append(events)
+    await crop_stream.append([crops(0)])
+    (delivery,) = await read(crop_stream)
+    await crop_stream.finish([Finished(delivery=delivery, scores=b"s")])
+    assert sum(trimmed) == 251 - await results.depth(SHARDS)
+    assert sum(trimmed) >= 100
+
+
 async def test_nothing_that_redis_says_about_a_payload_reaches_an_error(redis_client: Redis) -> None:
     stream = RedisCropStream(redis_client, utc_ms=utc_ms)
     await redis_client.set("crops:{0}", b"occupied")

@@ -1,4 +1,4 @@
-"""Redis killed while session events are on their way through it: ingest says them again."""
+"""What Redis loses, by being killed or by being full, is said again or flagged."""
 
 from __future__ import annotations
 
@@ -26,14 +26,19 @@ from cloud.adapters.redis_streams import RedisCropStream, RedisResultStream
 from cloud.config import Bind
 from cloud.embedded import redis as embedded
 from cloud.embedded.ports import free_port
+from cloud.entries import shard_of
 from cloud.errors import StreamError
 from cloud.ports.changes import Counted, FramesSkipped
+from cloud.ports.streams import Append, EntryKind
 from cloud.workers.aggregate_loop import AggregateLoop
 from cloud.workers.ingest import IngestParts, serve
+from cloud.workers.lifecycle import shed_results
+from privacy.wire.codec import encode_message
 from privacy.wire.messages import Answer, Counters, Gap, Segment
 from tests.fixtures_peers import OfferingPeer
 from tests.fixtures_postgres import Consented
 from tests.fixtures_street import Platform, Viewer, eventually, utc_us
+from tests.unit.cloud.score_records import event_entry, score, scores_entry
 
 SHARDS = 4
 REPORTED = 4
@@ -133,3 +138,31 @@ async def is_told(pool: Pool, known: Consented, *, captured: int) -> bool:
         and counters == Counted(captured=captured, with_face=sent, sent=sent, skipped=skipped)
         and len(segments) == 1
     )
+
+
+async def test_results_that_leave_a_full_stream_are_flagged_as_lost_and_reports_survive(
+    pool: Pool, consented: Consented, redis_client: Redis
+) -> None:
+    results, shard = RedisResultStream(redis_client), shard_of(consented.session, shards=SHARDS)
+    at = {"tenant": consented.tenant, "session": consented.session}
+    counted = Counters(captured=60, with_face=60, sent=60, skipped={})
+    reports = [event_entry("connected", **at), event_entry("counters", body=encode_message(counted), **at)]
+    payloads = [(EntryKind.EVENT, report.payload) for report in reports]
+    payloads += [(EntryKind.SCORES, scores_entry([score(n, **at)]).payload) for n in range(60)]
+    await results.append([Append(shard=shard, kind=kind, payload=payload) for kind, payload in payloads])
+    await shed_results(results, range(SHARDS), keep_entries=20)
+    assert await results.depth(range(SHARDS)) <= 20 + 3
+    async with aggregating(redis_client, pool):
+        await eventually(lambda: is_drained(redis_client))
+    timelines = Timelines(pool, LocalKeyCustody(bytes(32)))
+    stored = (await timelines.read_frames(consented.tenant, consented.session))["frame"].tolist()
+    (gap,) = await timelines.read_gaps(consented.tenant, consented.session)
+    assert (stored, gap.first_frame, gap.last_frame, gap.reason) == (list(range(40, 60)), 0, 39, "lost")
+    assert await timelines.read_counters(consented.tenant, consented.session) == Counted(
+        captured=60, with_face=60, sent=60
+    )
+    assert (await Registry(pool).get_session(consented.tenant, consented.session)).state == "live"
+
+
+async def is_drained(redis: Redis) -> bool:
+    return await RedisResultStream(redis).depth(range(SHARDS)) == 0
