@@ -228,7 +228,7 @@ class RedisResultStream:
             for shard, length in zip(shards, lengths, strict=True):
                 over = min(length - keep_entries, max_entries)
                 if over > 0:
-                    rows = await self._redis.xrange(self._reader.key(shard), count=over)
+                    rows: Any = await self._redis.xrange(self._reader.key(shard), count=over)
                     found += _deliveries(shard, rows)
         return found
 
