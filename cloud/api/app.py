@@ -8,7 +8,7 @@ from starlette.types import ASGIApp
 from cloud.api.context import ApiContext
 from cloud.api.middleware import BodyLimit, Surround
 from cloud.api.problems import add_problem_handlers
-from cloud.api.routes import join, privacy, results, sessions, studies, studios
+from cloud.api.routes import join, models, privacy, results, sessions, studies, studios
 from cloud.dashboard.pages import dashboard_routes
 from cloud.observability import ops_routes
 
@@ -39,7 +39,7 @@ def create_app(context: ApiContext) -> ASGIApp:
         routes=[*ops_routes(context.readiness), *dashboard_routes()],
     )
     app.state.context = context
-    for module in (studios, studies, sessions, results, join, privacy):
+    for module in (studios, studies, sessions, results, models, join, privacy):
         app.include_router(module.router)
     add_problem_handlers(app)
     return BodyLimit(Surround(app, is_https=context.settings.public_url.startswith("https://")))

@@ -13,6 +13,7 @@ from cloud.report.latency import summarise
 from cloud.report.model_note import model_rows
 from cloud.report.seconds import bin_seconds, coverage
 from cloud.report.traces import Float64Array, FrameGap, is_flagged, share_of_frames
+from cloud.report.validity import VALIDITY
 from cloud.report.viewers import ViewerTimeline
 from privacy.expressions import EXPRESSIONS
 
@@ -103,6 +104,7 @@ def summary_document(viewer: ViewerTimeline, *, duration_ms: int) -> dict[str, A
     return {
         "session_id": viewer.session,
         "duration_ms": duration_ms,
+        "validity": VALIDITY,
         "frames": {
             "captured": funnel.captured,
             "with_face": funnel.with_face,

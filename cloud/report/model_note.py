@@ -12,6 +12,7 @@ from functools import cache
 from typing import Any
 
 from cloud.ports.scoring import ON_DEVICE, ScoredFrames, ScoringModel
+from cloud.report.measured import MeasuredModel, measured_document, measured_model
 from models.errors import ManifestError
 from models.manifest import ARTIFACTS_DIR, Manifest, load_manifest
 
@@ -53,11 +54,13 @@ class RecordedModel:
         label: its name, version, variant and the beginning of its digest.
         frames: how many of the stored frames it scored.
         note: what was measured of it; None where it is not the model that is installed here.
+        measured: its errors on test sets; None where no card of this very file is at hand.
     """
 
     label: str
     frames: int
     note: ModelNote | None
+    measured: MeasuredModel | None
 
 
 def recorded_models(scored: Iterable[ScoredFrames]) -> list[RecordedModel]:
@@ -66,7 +69,12 @@ def recorded_models(scored: Iterable[ScoredFrames]) -> list[RecordedModel]:
     for one in scored:
         frames[one.model] = frames.get(one.model, 0) + one.frames
     return [
-        RecordedModel(label=model_label(model), frames=count, note=installed_note(model.sha256.hex()))
+        RecordedModel(
+            label=model_label(model),
+            frames=count,
+            note=installed_note(model.sha256.hex()),
+            measured=measured_model(model.sha256.hex()),
+        )
         for model, count in frames.items()
     ]
 
@@ -80,7 +88,7 @@ def model_label(model: ScoringModel) -> str:
 
 
 def model_rows(models: Iterable[ScoredFrames]) -> list[dict[str, Any]]:
-    """Give models as JSON values; digests in hexadecimal."""
+    """Give models as JSON values, each with its errors where they are at hand; digests in hexadecimal."""
     return [
         {
             "name": scored.model.name,
@@ -88,6 +96,7 @@ def model_rows(models: Iterable[ScoredFrames]) -> list[dict[str, Any]]:
             "variant": scored.model.variant,
             "sha256": scored.model.sha256.hex(),
             "frames": scored.frames,
+            "measured": measured_document(measured_model(scored.model.sha256.hex())),
         }
         for scored in models
     ]

@@ -8,6 +8,7 @@ from html import escape
 
 from cloud.entries import FLAG_OUT_OF_SCOPE, FLAG_UNCERTAIN
 from cloud.report.baseline import Baseline
+from cloud.report.confusion import confusion_tables
 from cloud.report.gaps import FrameFunnel, GapBand
 from cloud.report.latency import summarise
 from cloud.report.model_note import RecordedModel
@@ -23,14 +24,9 @@ from cloud.report.panels import (
 )
 from cloud.report.seconds import SecondBins, coverage
 from cloud.report.traces import is_flagged
+from cloud.report.validity import VALIDITY
 from cloud.report.viewers import ViewerTimeline
 from privacy.expressions import Expression
-
-VALIDITY = (
-    "These curves describe the expressions that faces showed, not what people felt. The same inner state "
-    "shows on different faces in different ways, and display rules differ between cultures and situations "
-    "(Barrett et al. 2019, doi:10.1177/1529100619832930). Do not use them to judge a person."
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,4 +198,9 @@ def _model(model: RecordedModel) -> str:
         if note.confident_above is not None
         else ""
     )
-    return f'{named}{clear}</p>{measured}<p class="note">{escape(note.licence)}.</p>'
+    errors = (
+        confusion_tables(model.measured)
+        if model.measured
+        else "<p>What it takes for what was not measured on this very file.</p>"
+    )
+    return f'{named}{clear}</p>{measured}{errors}<p class="note">{escape(note.licence)}.</p>'

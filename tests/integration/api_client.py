@@ -175,6 +175,7 @@ def matrix(session: str, study: str, title: str) -> list[tuple[str, str, Any, st
         ("GET", f"/v1/sessions/{session}/timeline?resolution=frame&format=csv", None, "results:read"),
         ("GET", f"/v1/sessions/{session}/summary", None, "results:read"),
         ("GET", f"/v1/sessions/{session}/report", None, "results:read"),
+        ("GET", f"/v1/models/{'0' * 64}", None, "results:read"),
         ("GET", f"/v1/sessions/{session}/deletion-receipts", None, "sessions:erase"),
         ("POST", f"/v1/sessions/{session}/erase", None, "sessions:erase"),
     ]

@@ -145,6 +145,7 @@ class TestAccess:
         asked = matrix("{session_id}", "{study_id}", "{title_id}")
         named = {(method, path.partition("?")[0]) for method, path, _, _ in asked}
         named = {(m, "/v1/keys/{key_id}" if p.startswith("/v1/keys/") else p) for m, p in named}
+        named = {(m, "/v1/models/{sha256}" if p.startswith("/v1/models/") else p) for m, p in named}
         assert named == documented
 
     @pytest.mark.parametrize("role", ["admin", "analyst", "compliance"])

@@ -17,6 +17,7 @@ from cloud.adapters.postgres.results import PostgresResultStore
 from cloud.aggregate.folding import fold_deliveries
 from cloud.entries import FLAG_OUT_OF_SCOPE, FLAG_UNCERTAIN
 from cloud.ports.streams import Delivery
+from models.manifest import ARTIFACTS_DIR, load_manifest
 from privacy.ids import SessionId, TenantId
 from privacy.wire.messages import Counters, Gap
 from tests.integration.api_client import Studio, Viewer
@@ -157,6 +158,7 @@ async def test_every_answer_names_the_model_that_scored(studio: Studio, watched:
         "variant": "int8",
         "sha256": MODEL.sha256.hex(),
         "frames": 120,
+        "measured": None,
     }
     for answer in ("/summary", "/timeline", "/timeline?resolution=frame"):
         assert (await studio.ask("GET", path + answer)).json()["models"] == [named], answer
@@ -165,6 +167,25 @@ async def test_every_answer_names_the_model_that_scored(studio: Studio, watched:
         "expression 9.1 int8 000102030405"
     }
     assert "expression 9.1 int8 000102030405: 120 frames." in (await studio.ask("GET", path + "/report")).text
+
+
+async def test_a_models_errors_travel_with_every_answer(
+    client: httpx.AsyncClient,  # noqa: F811
+    studio: Studio,  # noqa: F811
+    watched: Viewer,
+) -> None:
+    shipped = load_manifest(ARTIFACTS_DIR / "expression").variant().sha256
+    known = (await studio.ask("GET", f"/v1/models/{shipped}")).json()
+    rows = known["test_sets"]["rafdb"]["confusion"]
+    assert len(rows) == 6 and sum(map(sum, rows)) == known["test_sets"]["rafdb"]["pictures"]
+    assert "display rules" in known["validity"]
+    unknown = await studio.ask("GET", f"/v1/models/{MODEL.sha256.hex()}")
+    assert unknown.status_code == 404 and problem(unknown) == "not-found"
+    for answer in ("/summary", "/timeline"):
+        body = (await studio.ask("GET", f"/v1/sessions/{watched.session}{answer}")).json()
+        assert "display rules differ between cultures" in body["validity"], answer
+    table = await studio.ask("GET", f"/v1/sessions/{watched.session}/timeline?format=csv")
+    assert table.headers["link"] == f'</v1/models/{MODEL.sha256.hex()}>; rel="describedby"'
 
 
 async def test_the_summary_accounts_for_every_frame(studio: Studio, watched: Viewer) -> None:  # noqa: F811

@@ -29,6 +29,7 @@ from cloud.report.model_note import model_rows
 from cloud.report.page import TimelinePage, content_security_policy, render_timeline_page
 from cloud.report.smoothing import Smoothing, installed_filter, kernel_document, smooth_viewer
 from cloud.report.tables import frames_csv, seconds_csv
+from cloud.report.validity import VALIDITY
 from cloud.report.viewers import ViewerTimeline
 from privacy.ids import SessionId
 
@@ -101,6 +102,7 @@ async def read_timeline(
     Columns are parallel lists. A second is the median of its frames and is null unless at least half of
     the frames expected in it were scored; an opted-out expression is null throughout. Nothing is ever
     filled in. `smoothing=hmm` filters the scores over time, forward only; what is stored stays raw.
+    Each of `models` brings its errors on test sets, confusion matrices included; a CSV links to them.
     `baseline=preroll` adds what the six are above their mean in a neutral window of media time, by default
     the 30 s before the title begins.
     """
@@ -112,9 +114,7 @@ async def read_timeline(
         text = await asyncio.to_thread(as_csv, viewer, duration_ms=data.duration_ms, baseline=found)
         kernel = "" if smoothing is Smoothing.RAW else f"-{smoothing}"
         name = f"{viewer.session}-{resolution}{kernel}.csv"
-        return Response(
-            text, media_type="text/csv", headers={"Content-Disposition": f'attachment; filename="{name}"'}
-        )
+        return Response(text, media_type="text/csv", headers=_table_headers(name, viewer))
     columns = frame_columns if resolution is Resolution.FRAME else second_columns
     document: dict[str, Any] = {
         "session_id": viewer.session,
@@ -123,6 +123,7 @@ async def read_timeline(
         "baseline": baseline_document(found),
         "duration_ms": data.duration_ms,
         "opted_out": sorted(viewer.opted_out),
+        "validity": VALIDITY,
         "models": model_rows(viewer.models),
         "columns": await asyncio.to_thread(columns, viewer, duration_ms=data.duration_ms, baseline=found),
         "gaps": gap_columns(viewer.gaps),
@@ -153,6 +154,15 @@ async def read_report(session_id: UUID, context: Context, principal: Reader) -> 
     return Response(
         html, media_type="text/html", headers={"Content-Security-Policy": content_security_policy()}
     )
+
+
+def _table_headers(name: str, viewer: ViewerTimeline) -> dict[str, str]:
+    """Name the file, and where the errors of the models that scored it are told: a table has no room for them."""
+    links = ", ".join(
+        f'</v1/models/{scored.model.sha256.hex()}>; rel="describedby"' for scored in viewer.models
+    )
+    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+    return headers | {"Link": links} if links else headers
 
 
 def _json(document: dict[str, Any]) -> Response:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from cloud.entries import FLAG_LATE, FLAG_OUT_OF_SCOPE, FLAG_UNCERTAIN
 from cloud.ports.scoring import ON_DEVICE, ScoredFrames, ScoringModel
+from cloud.report.documents import summary_document
 from cloud.report.figures import ScheduledExpression, timeline_figure
 from cloud.report.gaps import REASON_TEXT, frame_funnel, gap_bands, gap_frames_by_reason, silent_bands
 from cloud.report.latency import percentile_ms, summarise
@@ -366,8 +367,18 @@ def test_a_model_is_shown_with_its_test_figures_or_else_says_that_there_are_none
     )  # fmt: skip
     tested = note_of(manifest({"validation": validation, "test": {"rafdb_accuracy": 0.86, "ece_max": None}}))
     assert tested.figures == (("right on RAF-DB test", "86.0%"),)
-    bare = RecordedModel(label="expression 9 int8", frames=4, note=note_of(manifest({})))
-    assert "No figures were measured" in method(sigma_bins=1, models=[bare], frames=4)
+    bare = RecordedModel(label="expression 9 int8", frames=4, note=note_of(manifest({})), measured=None)
+    shown = method(sigma_bins=1, models=[bare], frames=4)
+    assert "No figures were measured" in shown and "not measured on this very file" in shown
+
+
+def test_the_models_confusion_matrix_is_on_the_page_and_in_every_answer() -> None:
+    shown = replace(viewer(), models=[ScoredFrames(model=installed(), frames=90)])
+    assert "What this model takes for what" in page_of(shown)
+    (row,) = summary_document(shown, duration_ms=4000)["models"]
+    rafdb = row["measured"]["test_sets"]["rafdb"]
+    assert len(rafdb["confusion"]) == 6 and sum(map(sum, rafdb["confusion"])) == rafdb["pictures"]
+    assert models_of_rows([row]) == list(shown.models)
 
 
 def recorded(**values: object) -> ScoringModel:

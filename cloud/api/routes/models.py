@@ -1,0 +1,29 @@
+"""What is known of the models that score faces."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Path
+
+from cloud.api.security import Principal, Scope, needs
+from cloud.errors import NotFoundError
+from cloud.report.measured import measured_document, measured_model
+from cloud.report.validity import VALIDITY
+
+router = APIRouter(prefix="/v1/models", tags=["results"])
+
+
+@router.get("/{sha256}")
+async def read_model(
+    sha256: Annotated[str, Path(pattern=r"^[0-9a-f]{64}$")],
+    principal: Annotated[Principal, Depends(needs(Scope.RESULTS_READ))],
+) -> dict[str, Any]:
+    """Give a model's errors on test sets, confusion matrices included, by the digest of its file.
+
+    A session's `models` name the digests. A model whose card is not installed here is not found.
+    """
+    document = measured_document(measured_model(sha256))
+    if document is None:
+        raise NotFoundError("no figures of such a model are installed")
+    return {"sha256": sha256, "validity": VALIDITY, **document}
