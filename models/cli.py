@@ -205,10 +205,20 @@ def _add_card(commands: Any) -> None:
     parser = _command(
         commands,
         "card",
-        "render the model card from measured figures",
-        "countenance models card --metrics out/evaluation.json --out out/expression.md",
+        "render a model card from measured figures",
+        "countenance models card --metrics out/evaluation.json --out out/expression.md\n"
+        "  countenance models card --of face_detector --metrics out/evaluation.json --out out/face_detector.md",
+        module="models.cards.commands",
     )
-    _add_artifact(parser)
+    parser.add_argument(
+        "--of",
+        choices=("expression", "face_detector"),
+        default="expression",
+        help="which artifact (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--artifact", type=Path, metavar="DIR", help="artifact folder (default: the shipped one)"
+    )
     parser.add_argument(
         "--metrics", type=Path, required=True, metavar="FILE.json", help="what evaluate wrote"
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from models.cards import audited
 from models.manifest import Manifest
 
 _SET_TITLES = {
@@ -16,6 +17,13 @@ _SET_TITLES = {
     "ferplus": "FER+ PrivateTest (more than half of ten votes on one of the six)",
     "fer2013": "FER2013 PrivateTest, original labels (noisier than FER+, and in conflict with it)",
     "muxspace": "muxspace (shifted, never trained on, noisy labels)",
+    "folder": "test folder",
+}
+_SHORT_TITLES = {
+    "rafdb": "RAF-DB",
+    "ferplus": "FER+",
+    "fer2013": "FER2013, original labels",
+    "muxspace": "muxspace",
     "folder": "test folder",
 }
 _MODEL_TITLES = {"int8": "int8 (shipped)", "float32": "float32", "mini_xception": "mini_XCEPTION (peer)"}
@@ -28,18 +36,25 @@ def render_card(manifest: Manifest, figures: Mapping[str, Any]) -> str:
         manifest: the artifact the figures were measured on.
         figures: what `countenance models evaluate` wrote.
     """
+    sets = figures["sets"]
     sections = (
         _identity(manifest, figures),
         _data(manifest),
-        _accuracy(figures["sets"]),
-        _recalls(figures["sets"], manifest.labels),
-        _quantisation(figures["sets"]),
+        _accuracy(sets),
+        _recalls(sets, manifest.labels),
+        _quantisation(sets),
+        audited.street(figures["street"], _SHORT_TITLES) if figures.get("street") else None,
         _calibration(manifest, figures),
+        audited.selective(sets, _SHORT_TITLES),
+        audited.outsiders(figures["outsiders"]) if figures.get("outsiders") else None,
+        audited.groups(figures["groups"], figures.get("gaps")) if figures.get("groups") else None,
+        audited.slices(figures["slices"]) if figures.get("slices") else None,
+        audited.before_after(figures),
         _latency(figures.get("latency")),
-        _limits(),
+        _limits(figures),
         _uses(),
     )
-    return "\n\n".join(sections) + "\n"
+    return "\n\n".join(section for section in sections if section) + "\n"
 
 
 def _identity(manifest: Manifest, figures: Mapping[str, Any]) -> str:
@@ -48,9 +63,13 @@ def _identity(manifest: Manifest, figures: Mapping[str, Any]) -> str:
         f"| `{v.id}` | {v.file} | {v.size_bytes / 1e6:.2f} MB | `{v.sha256[:16]}` |"
         for v in manifest.variants
     )
+    limit = figures.get("limited_to")
+    quick = (
+        f"**A quick look at about {limit} pictures of each set: no figures to publish.**\n\n" if limit else ""
+    )
     return f"""# Expression network {manifest.version}
 
-Reads which of six expressions a face crop shows: {", ".join(manifest.labels)}. It describes what a face *shows*,
+{quick}Reads which of six expressions a face crop shows: {", ".join(manifest.labels)}. It describes what a face *shows*,
 never what a person feels.
 
 - Input: one grey {facts["input_side_px"]} px crop, standardised by its own mean and spread; made from the agent's aligned \
@@ -195,15 +214,24 @@ def _latency(latency: Mapping[str, Any] | None) -> str:
     )
 
 
-def _limits() -> str:
-    return """## Limits
+def _limits(figures: Mapping[str, Any]) -> str:
+    not_measured = ["change over time", "accuracy by group of people (no set here has labels of both)"]
+    not_measured += [] if figures.get("groups") else ["differences between groups of people"]
+    not_measured += [] if figures.get("slices") else ["light, blur, face size and head pose"]
+    scope = (
+        'an "other" logit marks many of them, not all'
+        if any(kind.get("auroc_scope") is not None for kind in (figures.get("outsiders") or {}).values())
+        else "it will still name one of the six, though mostly not surely enough for an answer"
+    )
+    return f"""## Limits
 
 - Posed and searched-for web pictures taught it; a viewer's face at rest before a screen is mostly near neutral.
 - Disgust is the rarest expression in every set and the least reliable answer, then anger and sadness.
-- Fear, contempt and faces that show none of the six are out of scope: it will still name one of the six.
-- Not measured in this version: differences between groups of people, profile views, very dark rooms, and
-  change over time. Do not compare groups with it.
-- Labels are what annotators saw. Display rules differ between cultures; agreement with a label is not truth about a person."""
+- Fear, contempt and faces that show none of the six are out of scope: {scope}.
+- Not measured here: {"; ".join(not_measured)}. Do not compare groups of people with it: they get answers at different
+  rates, so a difference between audiences may be one of the network's.
+- Labels are what annotators saw. Display rules (who may show what, before whom) differ between cultures, and a still or
+  polite face is no missing feeling; agreement with a label is not truth about a person."""
 
 
 def _uses() -> str:

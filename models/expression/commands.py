@@ -178,17 +178,6 @@ def export(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def card(arguments: argparse.Namespace) -> int:
-    """Render the model card of an artifact from measured figures."""
-    from models.cards.render import render_card
-    from models.manifest import load_manifest
-
-    figures = json.loads(arguments.metrics.read_text("utf-8"))
-    arguments.out.write_text(render_card(load_manifest(arguments.artifact), figures), "utf-8")
-    print(f"wrote {arguments.out}")
-    return 0
-
-
 def _train_command(arguments: argparse.Namespace) -> str:
     words = ["countenance models train --data DIR --out RUN"]
     if arguments.config:
