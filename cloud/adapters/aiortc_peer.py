@@ -16,6 +16,7 @@ from aiortc.exceptions import InvalidAccessError, InvalidStateError
 
 from cloud.errors import AdmissionError
 from cloud.ports.peers import PeerSink
+from cloud.signaling.offer_sdp import check_offer_sdp
 
 CROPS_LABEL = "crops"
 CTL_LABEL = "ctl"
@@ -101,7 +102,7 @@ class AiortcPeerEngine:
         Raises:
             AdmissionError: the offer is malformed, or asks for more than data channels (code 422).
         """
-        _check_offer(offer_sdp)
+        check_offer_sdp(offer_sdp)
         connection = RTCPeerConnection(self._configuration)
         peer = AiortcPeer(connection, sink)
         try:
@@ -129,12 +130,6 @@ _SDP_ERRORS = (
     ValueError,
 )
 """What aiortc's SDP parser and transports raise on an offer that makes no sense."""
-
-
-def _check_offer(sdp: str) -> None:
-    media = [line for line in sdp.splitlines() if line.startswith("m=")]
-    if len(media) != 1 or not media[0].startswith("m=application "):
-        raise AdmissionError(422, "the offer must have exactly one section, for data channels")
 
 
 def _offer_loopback_when_alone() -> None:

@@ -549,6 +549,16 @@ async def test_an_offer_that_makes_no_sense_to_webrtc_is_refused(street, peers) 
             viewer = Viewer(street.platform)
 
 
+async def test_an_offer_that_would_make_ingest_knock_at_many_doors_is_refused(street, peers) -> None:
+    viewer = Viewer(street.platform)
+    good = await offer_sdp()
+    candidate = next(line for line in good.splitlines() if line.startswith("a=candidate"))
+    for flooded in (good + f"{candidate}\r\n" * 33, good.replace(candidate.split()[4], "printer.local")):
+        reply = await peers(street).offer(viewer.ticket(), viewer.sealer().setup, sdp=flooded)
+        assert isinstance(reply, Refused)
+        assert (reply.code, "candidate" in reply.reason) == (422, True)
+
+
 async def offer_sdp() -> str:
     connection = RTCPeerConnection(RTCConfiguration(iceServers=[]))
     connection.createDataChannel("crops")
