@@ -200,6 +200,18 @@ def _face_search(arguments: argparse.Namespace) -> tuple[FaceSearch, int]:
     return FaceSearch(network), network.detector_id
 
 
+def _bench_fallbacks(arguments: argparse.Namespace) -> int:
+    from edge_agent.bench.fallbacks import measure_fallbacks, write_figures
+
+    if arguments.every < 1:
+        raise SettingError("--every must be at least 1")
+    figures = measure_fallbacks(arguments.data, variant=arguments.detector, every=arguments.every)
+    write_figures(arguments.out, figures)
+    for name, value in figures["headline"].items():
+        print(f"{name:32s} {value}")
+    return EXIT_OK
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="countenance-agent",
@@ -247,6 +259,18 @@ def _parser() -> argparse.ArgumentParser:
     )
     for command in (preview, rehearse):
         command.add_argument("--detector", default="int8", help="auto, int8 or float32 (default: int8)")
+    bench = commands.add_parser(
+        "bench-fallbacks",
+        help="measure what looking again recovers",
+        description="Spoil labelled pictures, search them without and with each fallback; watch films without a face.",
+        epilog="example:\n  countenance-agent bench-fallbacks --data ../data --out out/fallbacks.json",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    bench.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder with the data sets")
+    bench.add_argument("--out", type=Path, required=True, metavar="FILE", help="JSON file for the figures")
+    bench.add_argument("--detector", default="int8", help="int8 or float32")
+    bench.add_argument("--every", type=int, default=1, metavar="N", help="take one picture of N")
+    bench.set_defaults(command=_bench_fallbacks)
     return parser
 
 

@@ -90,7 +90,13 @@ class ConsentedTrack:
         return self._followed is not None and self._age_frames >= self._settings.probation_frames
 
     def choose(
-        self, tracks: Sequence[Track], *, width: int, height: int, rivals: Sequence[Box] = ()
+        self,
+        tracks: Sequence[Track],
+        *,
+        width: int,
+        height: int,
+        rivals: Sequence[Box] = (),
+        is_surveyed: bool = True,
     ) -> Choice:
         """Decide for one frame.
 
@@ -99,6 +105,7 @@ class ConsentedTrack:
             width: of the frame, in pixels.
             height: of the frame, in pixels.
             rivals: places that this frame's look found to be like a face, without confirming it.
+            is_surveyed: other faces would be seen, were they there; until then nobody is chosen.
         """
         visible = [track for track in tracks if track.visible]
         self._remember(rivals)
@@ -111,7 +118,7 @@ class ConsentedTrack:
         ):
             self._release()
             return Choice(standing=Standing.AMBIGUOUS, track=None, faces=len(visible))
-        if self._followed is None:
+        if self._followed is None and is_surveyed:
             self._seek(visible, width=width, height=height)
         if self._followed is None:
             standing = Standing.AMBIGUOUS if visible else Standing.NOBODY

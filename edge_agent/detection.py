@@ -9,6 +9,8 @@ import numpy as np
 
 from edge_agent.frames import UInt8Array
 from edge_agent.geometry import Box, Float32Array
+from edge_agent.lifting import lift
+from models.face_crop.landmarks import LEFT_EYE, RIGHT_EYE
 from models.face_crop.shrinking import shrink
 from models.face_detector.decoding import (
     INPUT_PX,
@@ -48,6 +50,11 @@ class Detection:
     landmarks: Float32Array
     score: float
 
+    @property
+    def roll_deg(self) -> float:
+        """How far the head is tilted clockwise in the picture, in degrees."""
+        return eyes_roll_deg(self.landmarks)
+
     def moved(self, *, factor: float, dx: float, dy: float) -> Detection:
         """Return this detection in another picture's pixels: multiplied by `factor`, then shifted."""
         return Detection(
@@ -57,13 +64,22 @@ class Detection:
         )
 
 
-def detect(network: FaceNetwork, picture: UInt8Array, *, min_score: float) -> tuple[Detection, ...]:
+def eyes_roll_deg(landmarks: Float32Array) -> float:
+    """Return the angle of the line of the eyes, in degrees, positive clockwise; landmarks of shape (6, 2)."""
+    x, y = landmarks[LEFT_EYE] - landmarks[RIGHT_EYE]
+    return float(np.rad2deg(np.arctan2(y, x)))
+
+
+def detect(
+    network: FaceNetwork, picture: UInt8Array, *, min_score: float, is_lifted: bool = True
+) -> tuple[Detection, ...]:
     """Find faces in a picture.
 
     Args:
         network: the detector variant.
         picture: uint8 of shape (h, w, 3), B, G, R, at least 1x1.
         min_score: faces below this score are left out, in (0, 1).
+        is_lifted: lift a dark picture.
 
     Returns:
         Faces, best score first, in pixels of `picture`.
@@ -71,6 +87,7 @@ def detect(network: FaceNetwork, picture: UInt8Array, *, min_score: float) -> tu
     height, width = picture.shape[:2]
     # A large region is averaged in two steps, so that a 4K frame's cost stays bounded.
     small, scale = shrink(picture, 2 * INPUT_PX) if max(height, width) > 4 * INPUT_PX else (picture, 1.0)
+    small = lift(small) if is_lifted else small
     rows, columns = small.shape[:2]
     letterbox = letterbox_parameters(rows, columns)
     raw_boxes, raw_scores = network.infer(letterbox_frame(small, letterbox))

@@ -28,11 +28,13 @@ class Glance:
         region: in pixels of the picture; what lies outside the picture is not shown.
         roll_deg: a head tilted clockwise by this much is shown upright.
         is_mirrored: shown as in a mirror.
+        is_lifted: shown brighter if it is dark.
     """
 
     region: Box
     roll_deg: float = 0.0
     is_mirrored: bool = False
+    is_lifted: bool = True
 
 
 def look(
@@ -58,7 +60,7 @@ def look(
         return None
     if glance.is_mirrored:
         part = part[:, ::-1]
-    found = detect(network, np.ascontiguousarray(part), min_score=min_score)
+    found = detect(network, np.ascontiguousarray(part), min_score=min_score, is_lifted=glance.is_lifted)
     if glance.is_mirrored:
         found = tuple(_unmirrored(face, width=part.shape[1]) for face in found)
     return tuple(face.moved(factor=1.0, dx=float(columns.start), dy=float(rows.start)) for face in found)
@@ -80,7 +82,7 @@ def _look_turned(
     found = look(
         network,
         turned,
-        Glance(region=Box.of([0, 0, side_px, side_px]), is_mirrored=glance.is_mirrored),
+        replace(glance, region=Box.of([0, 0, side_px, side_px]), roll_deg=0.0),
         min_score=min_score,
     )
     if found is None:

@@ -6,11 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from edge_agent.consented_track import Choice, ConsentedTrack
+from edge_agent.detection import eyes_roll_deg
 from edge_agent.encoding import LADDER, EncodedCrop, Step, encode_crop
+from edge_agent.fallback_search import EAGER_FRAMES, FallbackSearch
+from edge_agent.fallbacks import ALL_FALLBACKS, Fallback
 from edge_agent.frames import Frame, UInt8Array, View, make_view
 from edge_agent.gate import GateSettings, refuse_choice, refuse_quality
 from edge_agent.geometry import Box
-from edge_agent.schedule import Look, Schedule
+from edge_agent.schedule import Look, Schedule, are_near
 from edge_agent.search import FaceSearch
 from edge_agent.tracking import Track, Tracker
 from models.face_crop.alignment import cut_crop
@@ -19,6 +22,9 @@ from privacy.wire.messages import SkipReason
 
 _FLOW_MAX_STEP_FRAMES = 3
 """Over a longer gap, what moved is not told from what changed."""
+
+_UNCHOSEN_CLOSE_UP_EVERY = 3
+_UNCHOSEN_CLOSE_UPS_MAX = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -59,6 +65,7 @@ class FramePipeline:
         content_limit_bytes: longest crop that fits an envelope.
         gate: thresholds of the quality gate.
         ladder: how crops may be encoded, best first.
+        fallbacks: what to try while no face is seen.
     """
 
     def __init__(
@@ -68,6 +75,7 @@ class FramePipeline:
         content_limit_bytes: int,
         gate: GateSettings | None = None,
         ladder: Sequence[Step] = LADDER,
+        fallbacks: Sequence[Fallback] = ALL_FALLBACKS,
     ) -> None:
         self._search = search
         self._limit_bytes = content_limit_bytes
@@ -76,6 +84,9 @@ class FramePipeline:
         self._tracker = Tracker()
         self._schedule = Schedule()
         self._viewer = ConsentedTrack()
+        self._fallbacks = FallbackSearch(search, fallbacks)
+        self._last_place: Box | None = None
+        self._last_place_age = 0
         self._before: UInt8Array | None = None
         self._before_index = -1
 
@@ -88,11 +99,18 @@ class FramePipeline:
         view = make_view(frame)
         self._advance(frame, view)
         look, rivals = self._look(frame, view)
+        is_unlit = not self._tracker.visible and is_dark(view.grey)
+        if not is_unlit:
+            self._fall_back(frame)
         choice = self._viewer.choose(
-            self._tracker.tracks, width=frame.width, height=frame.height, rivals=rivals
+            self._tracker.tracks,
+            width=frame.width,
+            height=frame.height,
+            rivals=rivals,
+            is_surveyed=not self._fallbacks.is_surveying,
         )
         self._tracker.settle()
-        skip = refuse_choice(choice, dark=choice.faces == 0 and is_dark(view.grey))
+        skip = refuse_choice(choice, dark=choice.faces == 0 and is_unlit)
         if skip is not None or choice.track is None:
             return _outcome(frame, choice, look, skip=skip or SkipReason.NO_FACE)
         return self._crop(frame, choice, choice.track, look)
@@ -112,11 +130,46 @@ class FramePipeline:
             sighting = self._search.scan(frame, view, known=known, tracked=tracked, is_wary=not is_settled)
             self._tracker.take(sighting.faces, fine=False)
             rivals = sighting.rivals
-        if followed is not None and look is not Look.CARRY and self._schedule.is_close_up_due(followed):
-            face = self._search.close_up(frame, followed.box)
+        for track in self._due_tracks(followed, look):
+            face = self._search.close_up(frame, track.box, roll_deg=eyes_roll_deg(track.landmarks))
             if face is not None:
-                self._tracker.support(followed, face, fine=True)
+                self._tracker.support(track, face, fine=True)
         return look, rivals
+
+    def _due_tracks(self, followed: Track | None, look: Look) -> Sequence[Track]:
+        """Return the tracks that need a close-up on this frame.
+
+        While nobody is chosen that is each that the scans do not see: what was found by looking again must not
+        fade, or the other of two would seem alone. Tracks that are near another are left out: two close-ups of
+        one face would make one track of two.
+        """
+        if followed is not None:
+            return [followed] if look is not Look.CARRY and self._schedule.is_close_up_due(followed) else []
+        tracks = self._tracker.tracks
+        missed = [
+            track
+            for track in tracks
+            if track.undetected_frames >= _UNCHOSEN_CLOSE_UP_EVERY
+            and not any(are_near(track, other) for other in tracks if other is not track)
+        ]
+        return sorted(missed, key=lambda t: -t.undetected_frames)[:_UNCHOSEN_CLOSE_UPS_MAX]
+
+    def _fall_back(self, frame: Frame) -> None:
+        visible = self._tracker.visible
+        self._last_place_age += 1
+        if visible:
+            self._last_place = max(visible, key=lambda track: track.box.area).box
+            self._last_place_age = 0
+        elif self._last_place_age > EAGER_FRAMES:
+            self._last_place = None
+        face = self._fallbacks.step(
+            frame,
+            tracked=[track.box for track in visible],
+            last=self._last_place,
+            is_followed=self._viewer.followed is not None,
+        )
+        if face is not None:
+            self._tracker.take((face,), fine=True)
 
     def _crop(self, frame: Frame, choice: Choice, track: Track, look: Look) -> Outcome:
         try:

@@ -74,7 +74,11 @@ class Schedule:
             return Look.SCAN if since >= wait else Look.CARRY
         others = [track for track in tracks if track is not followed]
         if others:
-            wait = settings.near_scan_every if _any_near(followed, others) else settings.crowd_scan_every
+            wait = (
+                settings.near_scan_every
+                if any(are_near(followed, track) for track in others)
+                else settings.crowd_scan_every
+            )
         else:
             wait = settings.scan_every if is_settled else settings.wary_scan_every
         if since >= wait:
@@ -86,7 +90,6 @@ class Schedule:
         return followed.unrefined_frames >= self._settings.close_up_every or not followed.flowed
 
 
-def _any_near(followed: Track, others: Sequence[Track]) -> bool:
-    return any(
-        centre_distance(followed.box, track.box) < followed.box.side + track.box.side for track in others
-    )
+def are_near(a: Track, b: Track) -> bool:
+    """Tell whether two tracks are less than two faces apart."""
+    return centre_distance(a.box, b.box) < a.box.side + b.box.side

@@ -13,7 +13,7 @@ one frame alone, whatever was skipped before it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from edge_agent.detection import Detection, FaceNetwork, detect
 from edge_agent.frames import Frame, View
@@ -39,6 +39,8 @@ class SearchSettings:
         proposals_max: close-ups per scan: bounds the work that a crowd can cause.
         rival_min_score: score in the whole view from which a place may be a second face that was not confirmed.
         rival_close_up_min_score: score that it must have in close-up as well.
+        is_lifting: dark pictures are lifted before the network sees them.
+        turn_from_deg: a head tilted further is shown upright in close-up.
         doubts_max: close-ups per scan at places below `propose_min_score`, while the viewer is not settled.
     """
 
@@ -52,6 +54,8 @@ class SearchSettings:
     proposals_max: int = 8
     rival_min_score: float = 0.15
     rival_close_up_min_score: float = 0.3
+    is_lifting: bool = True
+    turn_from_deg: float = 20.0
     doubts_max: int = 2
 
 
@@ -100,7 +104,7 @@ class FaceSearch:
         least = settings.rival_min_score if is_wary else settings.propose_min_score
         seen = [
             face.moved(factor=1.0 / view.scale, dx=0.0, dy=0.0)
-            for face in detect(self._network, view.bgr, min_score=least)
+            for face in detect(self._network, view.bgr, min_score=least, is_lifted=settings.is_lifting)
         ]
         placed = [face for face in seen if face.score >= settings.propose_min_score][: settings.proposals_max]
         claimed = {_nearest(placed, box) for box in known}
@@ -112,9 +116,9 @@ class FaceSearch:
             closer = face if self._is_sure(face, view) else self._glimpse(frame, face.box)
             if closer is None or _is_among(closer.box, faces):
                 continue
-            is_tracked = any(_same_place(closer.box, box) for box in tracked)
+            is_tracked = any(is_same_place(closer.box, box) for box in tracked)
             if closer.score >= settings.confirm_min_score and (
-                is_tracked or self._is_face_in_mirror(frame, closer.box)
+                is_tracked or self.mirrored_look(frame, closer.box) is not None
             ):
                 faces.append(closer)
             else:
@@ -131,33 +135,55 @@ class FaceSearch:
         closer = [self._glimpse(frame, face.box) for face in faint]
         return [face.box for face in closer if face is not None]
 
-    def close_up(self, frame: Frame, box: Box, *, min_score: float | None = None) -> Detection | None:
+    def close_up(
+        self, frame: Frame, box: Box, *, min_score: float | None = None, roll_deg: float = 0.0
+    ) -> Detection | None:
         """Look closely at one place.
 
         Args:
             frame: the full picture.
             box: where the face should be.
             min_score: `keep_min_score` if None.
+            roll_deg: how far the head is tilted clockwise.
 
         Returns:
             The face whose centre lies nearest to the box's, if within three quarters of its side, else None.
         """
         threshold = self._settings.keep_min_score if min_score is None else min_score
-        glance = Glance(region=box.squared(self._settings.close_up_factor))
-        return self._look_near(frame, box, glance, min_score=threshold)
+        region = box.squared(self._settings.close_up_factor)
+        return self._look_near(
+            frame, box, Glance(region=region, roll_deg=self._turn(roll_deg)), min_score=threshold
+        )
+
+    def confirming_look(self, frame: Frame, box: Box, *, roll_deg: float = 0.0) -> Detection | None:
+        """Look closely at a new place: the first of the two looks that a track begins with."""
+        return self.close_up(frame, box, min_score=self._settings.confirm_min_score, roll_deg=roll_deg)
+
+    def mirrored_look(self, frame: Frame, box: Box, *, roll_deg: float = 0.0) -> Detection | None:
+        """Look at a new place in the mirror: the second of the two looks that a track begins with."""
+        settings = self._settings
+        glance = Glance(
+            region=box.squared(settings.mirrored_factor), roll_deg=self._turn(roll_deg), is_mirrored=True
+        )
+        return self._look_near(frame, box, glance, min_score=settings.confirm_min_score)
+
+    def propose(self, frame: Frame, glance: Glance) -> tuple[Detection, ...]:
+        """Run the network once on a part of the frame; return places worth a close-up, best first."""
+        return self._run(frame, glance, min_score=self._settings.propose_min_score)
+
+    def _turn(self, roll_deg: float) -> float:
+        return roll_deg if abs(roll_deg) >= self._settings.turn_from_deg else 0.0
+
+    def _run(self, frame: Frame, glance: Glance, *, min_score: float) -> tuple[Detection, ...]:
+        shown = glance if self._settings.is_lifting else replace(glance, is_lifted=False)
+        found = look(self._network, frame.pixels, shown, min_score=min_score)
+        self.inferences += found is not None
+        return found or ()
 
     def _look_near(self, frame: Frame, box: Box, glance: Glance, *, min_score: float) -> Detection | None:
-        found = look(self._network, frame.pixels, glance, min_score=min_score)
-        if found is None:
-            return None
-        self.inferences += 1
-        near = [face for face in found if _same_place(face.box, box)]
+        found = self._run(frame, glance, min_score=min_score)
+        near = [face for face in found if is_same_place(face.box, box)]
         return min(near, key=lambda face: centre_distance(face.box, box), default=None)
-
-    def _is_face_in_mirror(self, frame: Frame, box: Box) -> bool:
-        settings = self._settings
-        glance = Glance(region=box.squared(settings.mirrored_factor), is_mirrored=True)
-        return self._look_near(frame, box, glance, min_score=settings.confirm_min_score) is not None
 
     def _glimpse(self, frame: Frame, box: Box) -> Detection | None:
         return self.close_up(frame, box, min_score=self._settings.rival_close_up_min_score)
@@ -167,12 +193,13 @@ class FaceSearch:
         return face.score >= self._settings.sure_min_score and side_px >= self._settings.sure_side_px
 
 
-def _same_place(a: Box, b: Box) -> bool:
+def is_same_place(a: Box, b: Box) -> bool:
+    """Tell whether two boxes are about the same face."""
     return centre_distance(a, b) < 0.75 * max(1.0, min(a.side, b.side))
 
 
 def _is_among(box: Box, faces: list[Detection]) -> bool:
-    return any(_same_place(box, other.box) for other in faces)
+    return any(is_same_place(box, other.box) for other in faces)
 
 
 def _nearest(faces: list[Detection], box: Box) -> int | None:

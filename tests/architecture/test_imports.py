@@ -30,7 +30,7 @@ SERVER_LIBRARIES = frozenset(
     }
 )
 
-BENCHMARK_DOORS = {"cloud/bench/accuracy.py"}
+BENCHMARK_DOORS = {"cloud/bench/accuracy.py", "edge_agent/bench/labelled.py"}
 """Where benchmarks load what measures models, inside a function (ADR 0083)."""
 
 TRAINING = ("models.expression.train", "models.expression.export", "models.face_detector.build")
