@@ -11,7 +11,7 @@ import csv
 import io
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from models.expression.taxonomy import LABELS
 
 UInt8Array = npt.NDArray[np.uint8]
 BoolArray = npt.NDArray[np.bool_]
+Int64Array = npt.NDArray[np.int64]
 
 UTK_ARCHIVE = "utkface_balanced112.zip"
 FAIRFACE_ARCHIVE = "fairface540_224.zip"
@@ -40,6 +41,8 @@ AGE_BANDS = (
     (60, "50-59"),
     (70, "60-69"),
 )
+GAP_ATTRIBUTES = ("race", "gender")
+THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9)
 LEAST_GROUP = 30
 """Smaller groups are not listed."""
 
@@ -132,6 +135,45 @@ def abstention_groups(
     return groups
 
 
+def gaps_by_threshold(
+    people: People,
+    logits: npt.ArrayLike,
+    clean: Mapping[str, tuple[npt.ArrayLike, Int64Array]],
+    rule: AnswerRule,
+    *,
+    least: int,
+) -> list[dict[str, Any]]:
+    """Return what other confidence thresholds would give: coverage and accuracy on clean sets, gaps between groups.
+
+    A table to think with. The artifact's own threshold was fixed on validation pictures; none is chosen here.
+
+    Args:
+        people: a set read directly.
+        logits: of its pictures, (n, k).
+        clean: by name, logits and labels of test sets.
+        rule: the artifact's; its threshold is the last row.
+        least: smallest group that is compared.
+    """
+    rows = []
+    for threshold in (*THRESHOLDS, rule.confident_above):
+        changed = replace(rule, confident_above=threshold)
+        row: dict[str, Any] = {"threshold": threshold, "own": threshold == rule.confident_above}
+        for name, (known, labels) in clean.items():
+            answers = answer(known, changed)
+            given = ~answers.abstains
+            row[name] = {
+                "answered": float(given.mean()),
+                "accuracy": float((answers.predicted == labels)[given].mean()) if given.any() else None,
+            }
+        everyone = np.ones(len(people.pictures), np.bool_)
+        for attribute in GAP_ATTRIBUTES:
+            groups = abstention_groups(people.traits, (attribute,), everyone, logits, changed, least=least)
+            shares = [float(group.hits.mean()) for group in groups]
+            row[f"{attribute}_gap_points"] = 100 * (max(shares) - min(shares)) if shares else None
+        rows.append(row)
+    return rows
+
+
 def _describe(
     inside: BoolArray, sent: BoolArray, answers: Answers
 ) -> tuple[dict[str, Any], dict[str, float]]:
@@ -159,10 +201,28 @@ def _describe(
         "n": int(inside.sum()),
         "sent": _share(sent[inside]),
         "abstention": _share(answers.abstains[mine]),
+        "abstention_same_mix": _same_mix(mine, answers),
         "confidence": {"mean": mean, "mean_95": (mean - half, mean + half)},
         "output_rate": rates,
     }
     return row, tests
+
+
+def _same_mix(mine: BoolArray, answers: Answers) -> float | None:
+    """Return what a group's abstention would be if its leading labels were distributed as everybody's are.
+
+    Smiles are read more surely than rest: a group that smiles less in a set's pictures is answered less. What is
+    left of a gap after this is not due to the mix of labels. A label that the group never leads with counts with
+    everybody's abstention.
+    """
+    if not mine.any():
+        return None
+    total = 0.0
+    for label in range(len(LABELS)):
+        shown = answers.predicted == label
+        basis = shown & mine if (shown & mine).any() else shown
+        total += float(shown.mean()) * float(answers.abstains[basis].mean()) if shown.any() else 0.0
+    return total
 
 
 def _share(hits: BoolArray) -> dict[str, Any]:

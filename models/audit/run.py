@@ -21,8 +21,15 @@ from models.audit.detection import (
     recall_table,
     trait_groups,
 )
-from models.audit.groups import People, abstention_groups, compare_groups, read_people
-from models.audit.headline import make_headline
+from models.audit.groups import (
+    GAP_ATTRIBUTES,
+    People,
+    abstention_groups,
+    compare_groups,
+    gaps_by_threshold,
+    read_people,
+)
+from models.audit.headline import ECE_SETS, make_headline
 from models.audit.outsiders import describe_outsiders, read_outsiders
 from models.audit.peers import FindFaces, HaarWorker, open_peers
 from models.audit.street import BORDER_SHARE, GREY48, is_street_here, send_pictures
@@ -87,7 +94,7 @@ def run_audit(request: AuditRequest) -> dict[str, Any]:
     if "detectors" not in skipped:
         _attempt(skipped, "detectors", lambda: _detectors(request, body, gap_groups))
     if "groups" not in skipped:
-        body["groups"], compared = _groups(request, rule)
+        body["groups"], compared = _groups(request, sets, logits, rule)
         gap_groups = compared + gap_groups
         body["gaps"] = simultaneous_gaps(gap_groups)
     if "slices" not in skipped:
@@ -187,7 +194,9 @@ def _finder(content: bytes) -> FindFaces:
     return lambda frame: detector.detect(frame).boxes_xyxy
 
 
-def _groups(request: AuditRequest, rule: AnswerRule) -> tuple[dict[str, Any], list[Group]]:
+def _groups(
+    request: AuditRequest, sets: Mapping[str, TestSet], logits: Mapping[str, Float32Array], rule: AnswerRule
+) -> tuple[dict[str, Any], list[Group]]:
     """Compare groups read directly (UTKFace, which is cut to faces) and after the street (both sets)."""
     tables: dict[str, Any] = {}
     compared: list[Group] = []
@@ -200,7 +209,11 @@ def _groups(request: AuditRequest, rule: AnswerRule) -> tuple[dict[str, Any], li
             everyone = np.ones(len(direct), np.bool_)
             tables[people.name]["direct"] = compare_groups(people.traits, everyone, direct, rule)
             compared += abstention_groups(
-                people.traits, ("race", "gender"), everyone, direct, rule, least=GAP_LEAST
+                people.traits, GAP_ATTRIBUTES, everyone, direct, rule, least=GAP_LEAST
+            )
+            clean = {name: (logits[name], sets[name].labels) for name in ECE_SETS if name in sets}
+            tables[people.name]["by_threshold"] = gaps_by_threshold(
+                people, direct, clean, rule, least=GAP_LEAST
             )
         if is_street_here() and "street" not in request.skip:
             arrived = send_pictures(
@@ -212,7 +225,7 @@ def _groups(request: AuditRequest, rule: AnswerRule) -> tuple[dict[str, Any], li
             tables[people.name]["street"] = compare_groups(people.traits, arrived.sent, arrived.logits, rule)
             if is_cut:
                 groups = abstention_groups(
-                    people.traits, ("race", "gender"), arrived.sent, arrived.logits, rule, least=GAP_LEAST
+                    people.traits, GAP_ATTRIBUTES, arrived.sent, arrived.logits, rule, least=GAP_LEAST
                 )
                 tables[people.name]["street_gaps"] = simultaneous_gaps(groups)
     return tables, compared

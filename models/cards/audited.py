@@ -144,6 +144,7 @@ def groups(tables: Mapping[str, Any], gaps: Sequence[Mapping[str, Any]] | None) 
 
 These sets carry no expression labels, so this is not accuracy. A gap in "sent" or "uncertain" is a gap in service. A gap
 in what is answered may be one of the pictures themselves: portraits of adults smile more often than those of babies.
+"Same mix" is what the uncertain share would be if every group were read as the six in the same proportions.
 Stars: p < .05 against the rest of the attribute, exact or rank tests, adjusted over the set (Benjamini-Hochberg)."""
     ]
     for name, by_path in tables.items():
@@ -151,6 +152,8 @@ Stars: p < .05 against the rest of the attribute, exact or rank tests, adjusted 
             if path in by_path:
                 parts.append(f"{name}, {'read directly' if path == 'direct' else 'after the street'}:")
                 parts.append(_group_table(by_path[path]))
+        if by_path.get("by_threshold"):
+            parts.append(_threshold_table(by_path["by_threshold"]))
     if gaps:
         parts.append(
             "Widest gaps between two groups; the intervals hold for all of them together (max-type bootstrap):"
@@ -171,11 +174,26 @@ def _group_table(rows: Sequence[Mapping[str, Any]]) -> str:
                 str(r["n"]),
                 share(r["sent"], "share") + stars["sent"],
                 share(r["abstention"], "share") + stars["abstention"],
+                percent(r["abstention_same_mix"]),
                 f"{r['confidence']['mean']:.3f}{stars['confidence']}",
                 *(percent(r["output_rate"][label]["share"], digits=0) + stars[label] for label in labels),
             )
         )
-    return table(("attribute", "group", "n", "sent", "uncertain", "confidence", *labels), lines)
+    return table(("attribute", "group", "n", "sent", "uncertain", "same mix", "confidence", *labels), lines)
+
+
+def _threshold_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    lines = []
+    for r in rows:
+        clean = [name for name in ("rafdb", "ferplus") if name in r]
+        cells = [f"{percent(r[name]['answered'])}, {percent(r[name]['accuracy'])}" for name in clean]
+        gaps = [_figure(r[f"{name}_gap_points"]) for name in ("race", "gender")]
+        lines.append((f"{r['threshold']:.3f}{' (this artifact)' if r['own'] else ''}", *cells, *gaps))
+    names = [{"rafdb": "RAF-DB", "ferplus": "FER+"}[name] + ": answered, right" for name in clean]
+    columns = ("threshold", *names, "race gap, points", "gender gap, points")
+    return f"""What other thresholds would do to coverage, accuracy and the widest gaps (none is chosen here):
+
+{table(columns, lines)}"""
 
 
 def gap_table(gaps: Sequence[Mapping[str, Any]], *, most: int = 12) -> str:

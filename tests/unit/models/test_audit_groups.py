@@ -10,7 +10,14 @@ import numpy as np
 import pytest
 
 from models.audit.answers import AnswerRule
-from models.audit.groups import abstention_groups, age_band, compare_groups, read_people
+from models.audit.groups import (
+    People,
+    abstention_groups,
+    age_band,
+    compare_groups,
+    gaps_by_threshold,
+    read_people,
+)
 from models.errors import DatasetError
 
 RULE = AnswerRule(temperature=1.0, confident_above=0.9)
@@ -57,6 +64,31 @@ def test_small_groups_are_left_out_of_the_gaps() -> None:
     traits = {"race": ["A"] * 40 + ["B"] * 10}
     groups = abstention_groups(traits, ("race",), np.ones(50, bool), logits_of([False] * 50), RULE, least=20)
     assert [(g.name, g.hits.mean()) for g in groups] == [("A", 1.0)]
+
+
+def test_a_gap_that_is_only_one_of_smiles_is_gone_in_the_same_mix() -> None:
+    traits = {"race": ["A"] * 100 + ["B"] * 100}
+    smile, rest = [9.0, 0, 0, 0, 0, 0], [0, 0, 0, 0, 0, 0.5]
+    logits = np.array([smile] * 80 + [rest] * 20 + [smile] * 40 + [rest] * 60)
+    first, second = compare_groups(traits, np.ones(200, bool), logits, RULE)
+    assert (first["abstention"]["share"], second["abstention"]["share"]) == (0.2, 0.6)
+    assert first["abstention_same_mix"] == second["abstention_same_mix"] == pytest.approx(0.4)
+
+
+def test_lower_thresholds_answer_more_and_show_what_becomes_of_the_gaps() -> None:
+    people = People(
+        name="p",
+        pictures=tuple(np.zeros((2, 2), np.uint8) for _ in range(80)),
+        traits={"race": ("A",) * 40 + ("B",) * 40, "gender": ("F", "M") * 40},
+    )
+    logits = np.array([[4.0, 0, 0, 0, 0, 0]] * 40 + [[2.5, 0, 0, 0, 0, 0]] * 40)
+    clean = {"rafdb": (logits, np.zeros(80, np.int64))}
+    rows = gaps_by_threshold(people, logits, clean, RULE, least=20)
+    assert rows[0]["race_gap_points"] == 0.0
+    assert rows[-1]["own"] and rows[-1]["threshold"] == RULE.confident_above
+    assert (rows[-1]["race_gap_points"], rows[-1]["gender_gap_points"]) == (100.0, 0.0)
+    assert (rows[0]["rafdb"]["answered"], rows[-1]["rafdb"]["answered"]) == (1.0, 0.5)
+    assert rows[-1]["rafdb"]["accuracy"] == 1.0
 
 
 def test_both_sets_are_read_into_the_same_words(tmp_path: Path) -> None:

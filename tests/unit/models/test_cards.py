@@ -41,7 +41,7 @@ def figures() -> dict[str, Any]:
         "loss_points": [1.25, 0.5, 2.0], "answered": 0.4, "accuracy_answered": 0.97,
     }  # fmt: skip
     row = {
-        "attribute": "race", "group": "Asian", "n": 400, "sent": shares(0.99), "abstention": shares(0.53),
+        "attribute": "race", "group": "Asian", "n": 400, "sent": shares(0.99), "abstention": shares(0.53), "abstention_same_mix": 0.47,
         "confidence": {"mean": 0.86}, "output_rate": {label: shares(0.2) for label in LABELS},
         "p_fdr": {"sent": 0.4, "abstention": 0.001, "confidence": 0.6, **dict.fromkeys(LABELS, 0.7)},
     }  # fmt: skip
@@ -67,7 +67,9 @@ def figures() -> dict[str, Any]:
         "sets": {"rafdb": {"int8": shipped, "float32": shipped, "int8_loss_points": [0.1, -0.2, 0.4]}},
         "street": {"rafdb": {**sent, "grey48": {**sent, "loss_points": [2.5, 1.0, 4.0]}}},
         "outsiders": {"fear, RAF-DB": {"n": 75, "abstention": 0.65, "abstention_95": BOUNDS, "auroc_confidence": 0.633, "auroc_scope": None}},
-        "groups": {"utkface": {"direct": [row]}},
+        "groups": {"utkface": {"direct": [row], "by_threshold": [
+            {"threshold": 0.942, "own": True, "rafdb": {"answered": 0.565, "accuracy": 0.979}, "race_gap_points": 16.25,
+             "gender_gap_points": 14.2}]}},
         "gaps": [gap],
         "slices": [slice_row],
         "detectors": detectors,
@@ -84,6 +86,8 @@ def test_every_measured_part_is_on_the_card(figures: dict[str, Any]) -> None:
     assert "42.0 % [70.0, 90.0]" in card and "0.061" in card
     assert "| fear, RAF-DB | 75 |" in card
     assert "53.0 % [70.0, 90.0]*" in card
+    assert "| 47.0 % |" in card
+    assert "| 0.942 (this artifact) | 56.5 %, 97.9 % | 16.250 | 14.200 |" in card
     assert "Asian over White | 16.2 | [6.6, 25.9]" in card
     assert "| yaw | 40 deg, flat |" in card
     assert "Before and after" not in card and "quick look" not in card
