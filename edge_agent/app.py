@@ -153,6 +153,7 @@ async def run_agent(
         new_sealer=partial(_new_sealer, settings, store, permission, keys),
         media=media,
         detector_id=network.detector_id,
+        consent_until_utc_us=permission.claims.expires_utc_us,
         now_us=monotonic_us,
         utc_us=permission.clock.utc_us,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Protocol
@@ -106,13 +107,30 @@ def _open_device(number: int, fps: float | None) -> cv2.VideoCapture:
     backend = _LIVE_BACKENDS.get(sys.platform, cv2.CAP_ANY)
     capture = cv2.VideoCapture(number, backend)
     if not capture.isOpened():
-        raise CameraError(
-            f"camera {number} cannot be opened: it is missing, in use by another program, or not allowed"
-        )
+        raise CameraError(f"camera {number} cannot be opened: {_why_closed(number)}")
     # One buffered frame at most: an older one would be stale before it is looked at.
     capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
     capture.set(cv2.CAP_PROP_FPS, fps or DEFAULT_FPS)
     return capture
+
+
+def _why_closed(number: int, *, devices: Path = Path("/dev")) -> str:
+    """Say what is wrong with a camera that does not open, and what to do about it."""
+    if sys.platform == "linux":
+        node = devices / f"video{number}"
+        found = sorted(path.name.removeprefix("video") for path in devices.glob("video[0-9]*"))
+        if not found:
+            return (
+                "this machine has no camera. Connect one; in a container or virtual machine pass the device in "
+                "(docker run --device /dev/video0); or give a video file: --camera film.mp4"
+            )
+        if not node.exists():
+            return f"there is no such camera. Present: {', '.join(found)}; try --camera {found[0]}"
+        if not os.access(node, os.R_OK | os.W_OK):
+            return "this user may not use it. Join the group `video` and log in again"
+    if sys.platform == "darwin":
+        return "it is missing, in use, or not allowed: System Settings, Privacy & Security, Camera"
+    return "another program uses it, or it gives no pictures. Close that program, or try another number"
 
 
 def _open_file(path: Path) -> cv2.VideoCapture:

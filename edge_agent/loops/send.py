@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from edge_agent.errors import AgentError, PlatformAwayError, PlatformError, RevokedError
+from edge_agent.errors import AgentError, ConsentMissingError, PlatformAwayError, PlatformError, RevokedError
 from edge_agent.latency import CommitDelays, DelayHistogram
 from edge_agent.loops.link import Link, LinkFactories, open_link
 from edge_agent.loops.vision import Seen
@@ -43,6 +43,7 @@ class SendContext:
         new_sealer: makes the sealer of an epoch, given its number.
         media: the media clock; a segment has begun by the first frame.
         detector_id: number of the detector variant on the wire.
+        consent_until_utc_us: when the receipt expires; from then on the session is over.
         now_us: this machine's monotonic clock, in microseconds.
         utc_us: wall clock, in microseconds.
     """
@@ -51,6 +52,7 @@ class SendContext:
     new_sealer: Callable[[int], SessionSealer]
     media: MediaClock
     detector_id: int
+    consent_until_utc_us: int
     now_us: Callable[[], int]
     utc_us: Callable[[], int]
 
@@ -204,6 +206,8 @@ class SendLoop:
         self._had_second_face = outcome.second_face
 
     def _tick(self) -> None:
+        if self._context.utc_us() >= self._context.consent_until_utc_us:
+            self._end(ConsentMissingError("the consent has expired; ask for a new invitation to go on"))
         link, now_us = self._link, self._context.now_us()
         if link is None:
             return

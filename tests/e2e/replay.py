@@ -127,6 +127,7 @@ async def replay(settings: RunSettings, plan: Plan) -> None:
         new_sealer=partial(_new_sealer, settings, store, permission, keys),
         media=media,
         detector_id=1,
+        consent_until_utc_us=permission.claims.expires_utc_us,
         now_us=monotonic_us,
         utc_us=permission.clock.utc_us,
     )

@@ -2,6 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
+from edge_agent.adapters import camera
 from edge_agent.adapters.camera import OpenCvSource
 from edge_agent.errors import CameraError
 
@@ -67,6 +68,35 @@ def test_a_single_picture_is_not_a_video(tmp_path):
 def test_a_camera_that_is_not_there_is_a_clear_error():
     with pytest.raises(CameraError, match="camera 97 cannot be opened"):
         OpenCvSource("97")
+
+
+@pytest.fixture
+def devices(tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.platform", "linux")
+    return tmp_path
+
+
+def test_where_there_is_no_camera_at_all_the_error_says_what_else_to_do(devices):
+    text = camera._why_closed(0, devices=devices)
+    assert "no camera" in text
+    assert "--camera film.mp4" in text
+
+
+def test_another_number_than_the_ones_present_is_told_those(devices):
+    for number in (2, 4):
+        (devices / f"video{number}").touch()
+    assert "try --camera 2" in camera._why_closed(0, devices=devices)
+
+
+def test_a_camera_that_this_user_may_not_open_names_the_group(devices, monkeypatch):
+    (devices / "video0").touch()
+    monkeypatch.setattr("os.access", lambda *_: False)
+    assert "group `video`" in camera._why_closed(0, devices=devices)
+
+
+def test_a_camera_that_is_there_and_allowed_is_in_use(devices):
+    (devices / "video0").touch()
+    assert "another program" in camera._why_closed(0, devices=devices)
 
 
 def test_a_truncated_video_ends_instead_of_raising(video, tmp_path):

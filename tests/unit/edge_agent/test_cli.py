@@ -83,6 +83,60 @@ def _must_not_open(*_arguments, **_options):
     raise AssertionError("the camera was opened without consent")
 
 
+@pytest.fixture
+def consented(monkeypatch):
+    """A session whose consent is in order, so that the camera is what comes next."""
+    from types import SimpleNamespace
+
+    monkeypatch.setattr("edge_agent.app.ask_receipt", lambda *_: SimpleNamespace(join=None, clock=None))
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [(None, "there is no video film.mp4"), (b"no film at all", "film.mp4 is not a video that can be played")],
+)
+def test_a_video_that_is_none_is_one_clear_line_and_spends_no_invitation(
+    tmp_path, capsys, consented, content, what
+):
+    from uuid import UUID
+
+    from edge_agent.adapters.credential_store import CredentialStore
+
+    film = tmp_path / "film.mp4"
+    if content is not None:
+        film.write_bytes(content)
+    arguments = [
+        "run",
+        "--invite",
+        NOBODY,
+        "--camera",
+        str(film),
+        "--home",
+        str(tmp_path),
+        "--detector",
+        "int8",
+    ]
+    assert cli.main(arguments) == cli.EXIT_ERROR
+    assert capsys.readouterr().err.strip() == f"countenance-agent: {what}"
+    assert not CredentialStore(tmp_path).has_begun(UUID("b" * 32))
+
+
+def test_a_machine_without_a_camera_is_told_what_to_do(tmp_path, capsys, consented, monkeypatch):
+    import cv2
+
+    monkeypatch.setattr("sys.platform", "linux")
+    monkeypatch.setattr(
+        cv2, "VideoCapture", lambda *_: type("Closed", (), {"isOpened": lambda _self: False})()
+    )
+    monkeypatch.setattr("pathlib.Path.glob", lambda _self, _pattern: iter(()))
+    arguments = ["run", "--invite", NOBODY, "--camera", "0", "--home", str(tmp_path), "--detector", "int8"]
+    assert cli.main(arguments) == cli.EXIT_ERROR
+    err = capsys.readouterr().err
+    assert "camera 0 cannot be opened: this machine has no camera" in err
+    assert "--camera film.mp4" in err
+    assert "Traceback" not in err
+
+
 def test_nobody_at_a_terminal_is_no_consent_and_no_traceback(monkeypatch):
     monkeypatch.setattr("sys.stdin", io.StringIO(""))
     with pytest.raises(ConsentMissingError, match="--accept"):

@@ -6,7 +6,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from edge_agent.encoding import encode_crop
-from edge_agent.errors import PlatformAwayError, PlatformError, RevokedError
+from edge_agent.errors import ConsentMissingError, PlatformAwayError, PlatformError, RevokedError
 from edge_agent.loops.link import LinkFactories
 from edge_agent.loops.send import SendContext, SendLoop
 from edge_agent.loops.vision import Seen
@@ -94,6 +94,7 @@ class World:
 
     def __init__(self):
         self.now, self.replies = 0, True
+        self.consent_until = UTC + 3_600_000_000
         self.answers = []
         self.peers, self.signallings, self.sealers = [], [], []
         self.pool = generate_pool_key(UTC - 1_000_000)
@@ -109,6 +110,7 @@ class World:
             new_sealer=self._sealer,
             media=self.media,
             detector_id=1,
+            consent_until_utc_us=UTC + 3_600_000_000,
             now_us=lambda: self.now,
             utc_us=lambda: UTC + self.now,
         )
@@ -142,7 +144,7 @@ class World:
                 epoch=epoch,
                 receipt="receipt",
                 device_key=self.device,
-                not_after_utc_us=UTC + self.now + 600_000_000,
+                not_after_utc_us=min(UTC + self.now + 600_000_000, self.consent_until),
             )
         )
         return self.sealers[-1]
@@ -318,6 +320,24 @@ async def test_an_epoch_that_cannot_be_prolonged_is_not_renewed_again_and_again(
     assert await world.loop._stays(world.loop._link)
     world.now += 30_000_000
     assert not await world.loop._stays(world.loop._link)
+
+
+async def test_a_receipt_that_expires_while_watching_ends_the_session_at_once(world):
+    await world.loop.connect()
+    world.now = 3_600_000_000 - 50_000
+    await ticking(world, ticks=1)
+    assert isinstance(world.loop.fatal, ConsentMissingError)
+    assert world.loop.over.is_set()
+
+
+async def test_not_a_frame_is_sealed_under_a_receipt_that_has_expired(world):
+    """Even before the loop notices: no epoch outlasts the receipt, and a sealer outlasts no epoch."""
+    world.consent_until = UTC + 10_000_000
+    await world.loop.connect()
+    world.see(0)
+    world.see(301)
+    assert len(world.peer.crops) == 1
+    assert world.loop._link.lost.is_set()
 
 
 async def test_revocation_over_the_data_channel_ends_the_session(world):

@@ -1,0 +1,137 @@
+"""What ends a run, and what the run says about it."""
+
+import asyncio
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from edge_agent.errors import CameraError, CameraLostError, DetectorError, RevokedError
+from edge_agent.latency import CommitDelays, DelayHistogram
+from edge_agent.loops.capture import CaptureSettings, CaptureThread
+from edge_agent.loops.latest import LatestFrame
+from edge_agent.loops.live_run import LiveRun
+from edge_agent.loops.vision import VisionThread
+from edge_agent.playback import MediaClock
+from privacy.wire.messages import SkipReason
+from privacy.wire.sender import SenderSession
+
+PICTURE = np.zeros((48, 64, 3), np.uint8)
+
+
+class Camera:
+    """Implements `FrameSource`: a device that stops giving frames, or a file that ends."""
+
+    def __init__(self, frames, *, is_live=False):
+        self.left, self.is_live, self.fps = frames, is_live, 500.0
+
+    def read(self):
+        self.left -= 1
+        return PICTURE if self.left >= 0 else None
+
+    def skip(self):
+        return self.read() is not None
+
+    def rewind(self):
+        return False
+
+    def close(self):
+        pass
+
+
+class Sender:
+    """Stands for `SendLoop`: counts outcomes as its session would, seals nothing."""
+
+    def __init__(self):
+        self.session, self.fatal, self.is_connected, self.is_closed = SenderSession(), None, True, False
+        self.second_face_frames = self.second_face_intervals = self.reconnects = self.envelope_max_bytes = 0
+        self.delays, self.ages, self.steps = CommitDelays(), DelayHistogram(), {}
+
+    async def run(self):
+        await asyncio.Event().wait()
+
+    def on_seen(self, seen):
+        self.session.frame_skipped(
+            seen.outcome.frame, segment=0, media_time_us=0, reason=SkipReason.NO_FACE, has_face=False
+        )
+
+    async def close(self):
+        self.is_closed = True
+
+
+class Eyes:
+    """Stands for the pipeline."""
+
+    def __init__(self, error=None):
+        self.error = error
+
+    def look_at(self, frame):
+        if self.error:
+            raise self.error
+        return SimpleNamespace(frame=frame.index)
+
+
+def start(camera, *, reopen=None, eyes=None, duration_s=None, lost_max_us=0):
+    sender, slot, media, clock = Sender(), LatestFrame(), MediaClock(), iter(range(0, 10**12, 2000))
+    capture = CaptureThread(
+        camera,
+        reopen=reopen or (lambda: camera),
+        slot=slot,
+        now_us=lambda: next(clock),
+        settings=CaptureSettings(lost_max_us=lost_max_us),
+    )
+    vision = VisionThread(slot, eyes or Eyes(), deliver=sender.on_seen)
+    settings = SimpleNamespace(duration_s=duration_s, invite=SimpleNamespace(session="s"))
+    return sender, LiveRun(settings, sender=sender, capture=capture, vision=vision, media=media)
+
+
+async def over(run, stop=None):
+    async with asyncio.timeout(20):
+        return await run.until_over(stop or asyncio.Event(), lambda _text: None)
+
+
+async def test_a_film_ends_the_run_in_order():
+    sender, run = start(Camera(20))
+    assert await over(run) == ("end of video", None)
+    assert sender.is_closed
+
+
+async def test_a_camera_that_is_lost_for_good_ends_the_run_and_keeps_what_was_counted():
+    def gone():
+        raise CameraError("gone")
+
+    sender, run = start(Camera(3, is_live=True), reopen=gone)
+    reason, error = await over(run)
+    assert isinstance(error, CameraLostError)
+    assert "did not come back" in reason
+    summary = run.summary(reason, detector="int8", detector_id=1, inferences=0)
+    assert (summary.exit_reason, summary.frames_sent) == (reason, 0)
+    assert sender.is_closed
+
+
+@pytest.mark.parametrize(
+    ("problem", "kind"), [(DetectorError("broken"), DetectorError), (ValueError("secret"), DetectorError)]
+)
+async def test_a_detector_that_fails_ends_the_run_without_its_detail(problem, kind):
+    _, run = start(Camera(10**6), eyes=Eyes(problem))
+    reason, error = await over(run)
+    assert isinstance(error, kind)
+    assert "secret" not in reason
+
+
+async def test_consent_withdrawn_while_watching_stops_the_camera():
+    sender, run = start(Camera(10**6))
+    sender.fatal = RevokedError("the session was ended: withdrawn")
+    reason, error = await over(run)
+    assert isinstance(error, RevokedError)
+    assert "withdrawn" in reason
+    assert not run._capture.is_alive()
+
+
+async def test_a_run_ends_when_told_to_and_when_its_time_is_over():
+    stop = asyncio.Event()
+    stop.set()
+    _, run = start(Camera(10**6))
+    assert await over(run, stop) == ("stopped", None)
+    _, run = start(Camera(10**6), duration_s=0.05)
+    assert await over(run) == ("duration reached", None)
