@@ -6,11 +6,13 @@
 #   make up              start the whole platform and keep it running (Ctrl-C stops it)
 #   make peers           install what measuring OpenCV's Haar cascade needs, into .venv/peers
 #   make bench           measure the street: 1, 2, 4, 8 viewers (needs about five minutes)
-#   make bench-classify  measure the expression network in every runtime (needs about two minutes)
+#   make bench-classify  time the expression network in every runtime (needs about two minutes)
+#   make bench-edge      time the face detector beside its peers, and with tracking (needs the data folder)
+#   make evaluate        measure the shipped networks on every test set (needs the data folder)
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test check up bench bench-classify clean
+.PHONY: help demo test check up peers bench bench-classify bench-edge evaluate clean
 
 # The first Python >= 3.11 found; override with `make PYTHON=/path/to/python demo`.
 PYTHON ?= $(firstword $(foreach name,python3 python3.13 python3.12 python3.11 python,\
@@ -24,6 +26,7 @@ CAMERA ?=
 VIEWERS ?= 1,2,4,8
 TESTS ?= tests
 PYTEST_WORKERS ?= 2
+NO_DATA := This needs a folder with test sets: make $(MAKECMDGOALS) COUNTENANCE_DATA=DIR
 
 # Tests that need training or evaluation data are skipped, with a reason, where this folder is absent.
 ifneq ($(wildcard ../shared/data),)
@@ -69,6 +72,16 @@ $(VENV)/peers/.installed: | $(BIN)/python
 	$(BIN)/python -m venv $(VENV)/peers
 	$(VENV)/peers/bin/python -m pip install --quiet --disable-pip-version-check 'opencv-python-headless>=4.11,<5'
 	@touch $@
+
+bench-edge: $(VENV)/.installed-demo
+	@test -n "$(COUNTENANCE_DATA)" || { echo "$(NO_DATA)" >&2; exit 1; }
+	@mkdir -p $(OUT)/bench
+	$(BIN)/countenance bench edge --data $(COUNTENANCE_DATA) --out $(OUT)/bench/edge.json
+
+evaluate: $(VENV)/.installed-dev
+	@test -n "$(COUNTENANCE_DATA)" || { echo "$(NO_DATA)" >&2; exit 1; }
+	@mkdir -p $(OUT)
+	$(BIN)/countenance models evaluate --data $(COUNTENANCE_DATA) --out $(OUT)/evaluation.json
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadgroup $(TESTS)

@@ -189,6 +189,16 @@ def _rehearse(arguments: argparse.Namespace) -> int:
     return EXIT_OK
 
 
+def _bench_films(arguments: argparse.Namespace) -> int:
+    import json
+
+    from edge_agent.bench.speed import measure_films, report
+
+    measured = measure_films(arguments.films, detector=arguments.detector, frames=arguments.frames)
+    print(json.dumps(measured, indent=2) if arguments.json else report(measured))
+    return EXIT_OK
+
+
 def _face_search(arguments: argparse.Namespace) -> tuple[FaceSearch, int]:
     from edge_agent.adapters.credential_store import CredentialStore
     from edge_agent.adapters.detector_selection import detector_manifest, load_selected, select_detector
@@ -271,6 +281,18 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--detector", default="int8", help="int8 or float32")
     bench.add_argument("--every", type=int, default=1, metavar="N", help="take one picture of N")
     bench.set_defaults(command=_bench_fallbacks)
+    films = commands.add_parser(
+        "bench-films",
+        help="time what each frame of a film costs",
+        description="Play films to the agent's pipeline and time it; opens no camera, sends nothing.",
+        epilog="example:\n  countenance-agent bench-films film.mp4 other.mkv --json",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    films.add_argument("films", nargs="+", type=Path, metavar="FILM", help="video files")
+    films.add_argument("--frames", type=int, default=300, help="most frames of each film (default: 300)")
+    films.add_argument("--detector", default="int8", help="variant: int8 or float32 (default: int8)")
+    films.add_argument("--json", action="store_true", help="machine-readable")
+    films.set_defaults(command=_bench_films)
     return parser
 
 

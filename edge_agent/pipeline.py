@@ -66,6 +66,7 @@ class FramePipeline:
         gate: thresholds of the quality gate.
         ladder: how crops may be encoded, best first.
         fallbacks: what to try while no face is seen.
+        tracker: of its own, without tracks yet; None makes one.
     """
 
     def __init__(
@@ -76,12 +77,13 @@ class FramePipeline:
         gate: GateSettings | None = None,
         ladder: Sequence[Step] = LADDER,
         fallbacks: Sequence[Fallback] = ALL_FALLBACKS,
+        tracker: Tracker | None = None,
     ) -> None:
         self._search = search
         self._limit_bytes = content_limit_bytes
         self._gate = gate or GateSettings()
         self._ladder = ladder
-        self._tracker = Tracker()
+        self._tracker = tracker or Tracker()
         self._schedule = Schedule()
         self._viewer = ConsentedTrack()
         self._fallbacks = FallbackSearch(search, fallbacks)

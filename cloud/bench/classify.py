@@ -89,7 +89,8 @@ def headline(cells: Sequence[Mapping[str, Any]], digest: str) -> dict[str, float
         "speedup_tf_function": engines[TF_FUNCTION]["times_as_long"]["ratio"],
         "speedup_keras_predict": engines[KERAS_PREDICT]["times_as_long"]["ratio"],
         "speedup_int8_fp32": engines[FLOAT32]["times_as_long"]["ratio"],
-        "classify_ms": engines[INT8]["median_ms"],
+        "classify_ms": engines[INT8]["cpu_ms"],
+        "classify_wall_ms": engines[INT8]["median_ms"],
         "artifact_digest": digest,
     }
 

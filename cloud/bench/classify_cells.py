@@ -49,7 +49,7 @@ def compare_runtimes(
     for batch in batches:
         crops = sample_crops(batch, artifact.input_side_px)
         runners = litert_runners(engines, crops) | tensorflow.runners(crops)
-        figures = summarise(take_turns(runners, seconds=seconds), against=INT8)
+        figures = summarise(take_turns(runners, seconds=seconds), against=INT8, by_cpu=False)
         cells.append({"threads": threads, "batch": batch, "engines": figures})
     return cells
 
@@ -66,7 +66,8 @@ def compare_precisions(directory: Path, *, level: Level, seconds: float) -> dict
     artifact = load_expression(directory)
     crops = sample_crops(1, artifact.input_side_px)
     runners = litert_runners(open_litert_pair(artifact, threads=1), crops)
-    return {"level": str(level), "engines": summarise(take_turns(runners, seconds=seconds), against=INT8)}
+    turns = take_turns(runners, seconds=seconds)
+    return {"level": str(level), "engines": summarise(turns, against=INT8, by_cpu=True)}
 
 
 def time_surroundings(directory: Path, *, seconds: float) -> dict[str, Any]:

@@ -38,7 +38,7 @@ def level_line(level: Mapping[str, Any]) -> str:
     ratio = engines[FLOAT32]["times_as_long"]
     verdict = "faster" if ratio["ratio"] >= 1 else "times the speed: slower"
     return (
-        f"{level['level']}: int8 {engines[INT8]['median_ms']:.2f} ms, float32 {engines[FLOAT32]['median_ms']:.2f} ms; "
+        f"{level['level']}: int8 {engines[INT8]['cpu_ms']:.2f} ms, float32 {engines[FLOAT32]['cpu_ms']:.2f} ms; "
         f"int8 is {ratio['ratio']:.2f}x {verdict} ({ratio['low']:.2f}-{ratio['high']:.2f})"
     )
 

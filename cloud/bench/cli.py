@@ -25,6 +25,15 @@ The same network in every runtime, one after the other, round after round: LiteR
 tf.function and Keras predict; 1 and 2 threads; 1, 8, 32 and 64 crops a call. The headline is one thread, one crop.
 """
 
+_EDGE_EXAMPLES = """\
+examples:
+  countenance bench edge --data DIR --out edge.json
+  countenance bench edge --data DIR --no-recall --out edge.json      times only: a minute instead of several
+
+DIR holds the peers' files under weights/, films under videos/, and the evaluation sets. Single inferences take turns
+on one thread; with tracking, the agent itself is timed on the films (`countenance-agent bench-films`).
+"""
+
 
 def add_bench_commands(subparsers: Any) -> None:
     """Add `bench` with its benchmarks to the subcommands of `countenance`."""
@@ -51,6 +60,7 @@ def add_bench_commands(subparsers: Any) -> None:
     street.add_argument("--out", type=Path, required=True, metavar="FILE.json", help="where the figures go")
     street.set_defaults(handler=_street)
     _add_classify(kinds)
+    _add_edge(kinds)
 
 
 def _add_classify(kinds: Any) -> None:
@@ -74,6 +84,47 @@ def _add_classify(kinds: Any) -> None:
     )
     classify.add_argument("--out", type=Path, required=True, metavar="FILE.json", help="where the figures go")
     classify.set_defaults(handler=_classify)
+
+
+def _add_edge(kinds: Any) -> None:
+    edge = kinds.add_parser(
+        "edge",
+        help="the face detector against MediaPipe, YuNet and Ultra-Light, alone and with tracking",
+        description="Time the shipped face detector beside its peers, and the agent's whole view of real films.",
+        epilog=_EDGE_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    edge.add_argument(
+        "--data", type=Path, required=True, metavar="DIR", help="folder with peers, films and sets"
+    )
+    edge.add_argument(
+        "--artifact", type=Path, metavar="DIR", help="detector artifact (default: the shipped one)"
+    )
+    edge.add_argument(
+        "--row-seconds",
+        type=_row_seconds,
+        default=6.0,
+        metavar="S",
+        help="time for each comparison, 0.1 to 120 (default: 6)",
+    )
+    edge.add_argument("--frames", type=int, default=300, help="most frames of each film (default: 300)")
+    edge.add_argument("--no-recall", action="store_true", help="leave the recall out")
+    edge.add_argument("--out", type=Path, required=True, metavar="FILE.json", help="where the figures go")
+    edge.set_defaults(handler=_edge)
+
+
+def _edge(arguments: argparse.Namespace) -> int:
+    from cloud.bench.edge import run_edge
+
+    run_edge(
+        data=arguments.data,
+        out=arguments.out,
+        artifact=arguments.artifact,
+        seconds=arguments.row_seconds,
+        frames=arguments.frames,
+        with_recall=not arguments.no_recall,
+    )
+    return 0
 
 
 def _classify(arguments: argparse.Namespace) -> int:

@@ -30,7 +30,13 @@ SERVER_LIBRARIES = frozenset(
     }
 )
 
-BENCHMARK_DOORS = {"cloud/bench/accuracy.py", "edge_agent/bench/labelled.py"}
+BENCHMARK_DOORS = {
+    "cloud/bench/accuracy.py",
+    "cloud/bench/detector_accuracy.py",
+    "cloud/bench/detector_engines.py",
+    "cloud/bench/edge_cells.py",
+    "edge_agent/bench/labelled.py",
+}
 """Where benchmarks load what measures models, inside a function (ADR 0083)."""
 
 TRAINING = ("models.expression.train", "models.expression.export", "models.face_detector.build")

@@ -18,7 +18,7 @@ from models.expression.loading import load_expression
 
 
 def engine(ms: float, ratio: float) -> dict[str, object]:
-    return {"median_ms": ms, "times_as_long": {"ratio": ratio, "low": ratio, "high": ratio}}
+    return {"median_ms": ms, "cpu_ms": ms / 2, "times_as_long": {"ratio": ratio, "low": ratio, "high": ratio}}
 
 
 def row(threads: int, batch: int) -> dict[str, object]:
@@ -38,7 +38,8 @@ def test_the_headline_is_one_thread_and_one_crop_against_int8() -> None:
         "speedup_tf_function": 10.0,
         "speedup_keras_predict": 450.0,
         "speedup_int8_fp32": 2.5,
-        "classify_ms": 0.2,
+        "classify_ms": 0.1,
+        "classify_wall_ms": 0.2,
         "artifact_digest": "ab12",
     }
 

@@ -55,10 +55,14 @@ def test_rounds_are_bounded_whatever_the_time_given() -> None:
 
 
 def test_a_claim_takes_the_clock_that_claims_less() -> None:
-    interrupted = turns([400.0] * 20, [100.0] * 20)
-    assert speedup(interrupted, turns([1.0] * 20)).value == pytest.approx(100.0)
-    waiting = turns([10.0] * 20, [30.0] * 20)
-    assert speedup(waiting, turns([1.0] * 20)).value == pytest.approx(10.0)
+    fast, interrupted, waiting = (
+        turns([1.0] * 20),
+        turns([400.0] * 20, [100.0] * 20),
+        turns([10.0] * 20, [30.0] * 20),
+    )
+    assert speedup(interrupted, fast, by_cpu=False).value == pytest.approx(100.0)
+    assert speedup(waiting, fast, by_cpu=False).value == pytest.approx(10.0)
+    assert speedup(waiting, fast, by_cpu=True).value == pytest.approx(30.0)
 
 
 @given(st.lists(st.floats(0.01, 100), min_size=15, max_size=40))
@@ -75,8 +79,11 @@ def test_what_slows_both_alike_leaves_their_ratio_certain() -> None:
 
 
 def test_a_summary_gives_both_ratios_and_the_rounds() -> None:
-    found = summarise({"net": turns([2.0] * 15), "rival": turns([8.0] * 15, [6.0] * 15)}, against="net")
+    found = summarise(
+        {"net": turns([2.0] * 15), "rival": turns([8.0] * 15, [6.0] * 15)}, against="net", by_cpu=False
+    )
     assert found["net"]["times_as_long"]["ratio"] == 1.0
     assert found["rival"]["ratio_wall"]["ratio"] == 4.0
     assert found["rival"]["ratio_cpu"]["ratio"] == found["rival"]["times_as_long"]["ratio"] == 3.0
+    assert found["rival"]["times_as_fast"]["ratio"] == 0.25
     assert (found["rival"]["median_ms"], found["rival"]["cpu_ms"], found["rival"]["rounds"]) == (8.0, 6.0, 15)
