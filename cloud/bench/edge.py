@@ -125,6 +125,12 @@ def headline(
     }
 
 
+def agent_arguments(films: list[Path], variant: str | None, *, frames: int) -> list[str]:
+    """Return what `countenance-agent` is asked: its own figures on films, as JSON."""
+    chosen = ["--detector", variant] if variant else []
+    return ["bench-films", *map(str, films), "--json", "--frames", str(frames), *chosen]
+
+
 def _films(data: Path) -> list[Path]:
     films = [data / name for name in FILMS]
     missing = [film.name for film in films if not film.is_file()]
@@ -135,17 +141,7 @@ def _films(data: Path) -> list[Path]:
 
 def _ask_agent(films: list[Path], variant: str | None, *, frames: int) -> dict[str, Any]:
     """Let the agent time its own pipeline: the cloud's side may not look into the agent's."""
-    command = [
-        sys.executable,
-        "-m",
-        "edge_agent.cli",
-        "bench",
-        *map(str, films),
-        "--json",
-        "--frames",
-        str(frames),
-    ]
-    command += ["--detector", variant] if variant else []
+    command = [sys.executable, "-m", "edge_agent.cli", *agent_arguments(films, variant, frames=frames)]
     try:
         done = subprocess.run(  # noqa: S603 - a fixed argument list, no shell
             command, capture_output=True, text=True, timeout=AGENT_TIMEOUT_S, check=False
@@ -153,6 +149,7 @@ def _ask_agent(films: list[Path], variant: str | None, *, frames: int) -> dict[s
     except subprocess.TimeoutExpired:
         raise DemoError(f"the agent did not get through the films in {AGENT_TIMEOUT_S:.0f} s") from None
     if done.returncode:
-        raise DemoError(f"the agent could not look at the films: {done.stderr.strip()[-300:]}")
+        said = (done.stderr.strip().splitlines() or ["it gave no reason"])[-1]
+        raise DemoError(f"the agent could not look at the films: {said}")
     found: dict[str, Any] = json.loads(done.stdout)
     return found

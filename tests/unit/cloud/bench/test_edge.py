@@ -15,6 +15,7 @@ from cloud.bench.cli import add_bench_commands
 from cloud.bench.detector_engines import MEDIAPIPE, detector_manifest, open_others, open_ours, our_variants
 from cloud.bench.edge_report import detector_lines, film_lines, level_lines, recall_lines
 from cloud.errors import DemoError
+from edge_agent.cli import main as agent
 
 PORTRAIT = cv2.resize(np.ascontiguousarray(samples.astronaut()[..., ::-1]), (640, 480))
 
@@ -92,6 +93,12 @@ def test_a_folder_without_films_or_peers_is_told_of(tmp_path: Path) -> None:
         (tmp_path / film).touch()
     with pytest.raises(DemoError, match="face_detection_short_range"):
         edge.run_edge(data=tmp_path, out=tmp_path / "edge.json")
+
+
+def test_the_agent_understands_what_it_is_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = edge.agent_arguments([tmp_path / "gone.mp4"], "float32", frames=20)
+    assert agent(asked) == 1
+    assert "there is no video gone.mp4" in capsys.readouterr().err
 
 
 def test_data_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
