@@ -40,8 +40,8 @@ from privacy.wire.messages import SessionSetup, SkipReason
 LOOKS = 2
 """Frames that a picture is held in view at least."""
 
-CROWD_LOOKS = 12
-"""Frames after which a viewer among several faces is chosen, or never."""
+LOOKS_MAX = 36
+"""Frames after which a hidden face is found by looking again, and a viewer among several is chosen, or never."""
 
 FRAME_US = 33_333
 _EPOCH_US = limits.EPOCH_MAX_S * 1_000_000
@@ -119,9 +119,9 @@ def look_at_picture(
         first: index of the first frame.
     """
     pipeline = FramePipeline(search, content_limit_bytes=max_content_bytes(), ladder=ladder)
-    for index in range(first, first + CROWD_LOOKS):
+    for index in range(first, first + LOOKS_MAX):
         outcome = pipeline.look_at(Frame(pixels=picture, index=index, monotonic_us=index * FRAME_US))
-        undecided = outcome.skip == SkipReason.AMBIGUOUS_TRACK
+        undecided = outcome.skip in (SkipReason.AMBIGUOUS_TRACK, SkipReason.NO_FACE)
         if index - first + 1 >= LOOKS and not undecided:
             break
     return outcome
