@@ -13,6 +13,7 @@ from starlette.requests import Request
 
 from cloud.adapters.postgres.registry import Registry
 from cloud.adapters.postgres.timelines import Timelines
+from cloud.api.attempts import FailureLimiter
 from cloud.api.revoking import Revoker
 from cloud.config import Settings
 from cloud.observability import Readiness
@@ -40,6 +41,7 @@ class ApiContext:
         key_bundle: reads the signed bundle of pool keys; it changes with each renewal.
         readiness: checks for /readyz.
         now: the clock; an argument so that tests can turn it.
+        attempts: wrong credentials of late.
     """
 
     settings: Settings
@@ -52,6 +54,7 @@ class ApiContext:
     key_bundle: Callable[[], str]
     readiness: Readiness
     now: Callable[[], datetime] = utc_now
+    attempts: FailureLimiter = field(default_factory=FailureLimiter)
 
 
 def context_of(request: Request) -> ApiContext:

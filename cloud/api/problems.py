@@ -66,6 +66,16 @@ def unauthorised(detail: str) -> ProblemError:
     return ProblemError(401, "unauthorised", detail, headers={"WWW-Authenticate": "Bearer"})
 
 
+def too_many_failures(wait_s: int) -> ProblemError:
+    """Too many wrong credentials from one source or for one key; whether this one is right is not looked at."""
+    return ProblemError(
+        429,
+        "too-many-failures",
+        f"Too many wrong credentials: wait {wait_s} s.",
+        headers={"Retry-After": str(wait_s)},
+    )
+
+
 def add_problem_handlers(app: FastAPI) -> None:
     """Turn every error into a problem."""
 

@@ -7,15 +7,17 @@
 | join token | `<tenant>.<session>.<secret>` as bearer | SHA-256 of the whole token |
 
 The tenant is in the credential because rows of a tenant can only be seen inside its own transaction.
-Secrets are compared in constant time, and every failure looks the same from outside.
+Secrets are compared in constant time, and every failure looks the same from outside. Failures are counted
+(`cloud.api.attempts`).
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -23,15 +25,22 @@ from typing import Annotated
 from uuid import UUID, uuid4
 
 from fastapi import Depends, Header
+from prometheus_client import Counter
+from starlette.requests import Request
 
 from cloud.adapters.postgres.registry import Registry
-from cloud.api.context import Context
-from cloud.api.problems import ProblemError, unauthorised
+from cloud.api.attempts import Attempt, source_of
+from cloud.api.context import ApiContext, Context
+from cloud.api.problems import ProblemError, too_many_failures, unauthorised
 from cloud.ports.records import SessionContext
 from privacy.ids import SessionId, TenantId
 
 SECRET_BYTES = 32
 CREDENTIAL_MAX_CHARS = 256
+
+_SHUT_OUT = Counter(
+    "countenance_api_credentials_unseen_total", "Requests answered 429 after too many wrong credentials"
+)
 
 
 class Scope(StrEnum):
@@ -109,41 +118,72 @@ def new_join_token(tenant: TenantId, session: SessionId) -> str:
     return f"{tenant.hex}.{session.hex}.{secrets.token_urlsafe(SECRET_BYTES)}"
 
 
+@contextlib.asynccontextmanager
+async def counted(context: ApiContext, request: Request, prefix: str) -> AsyncIterator[None]:
+    """Surround the check of a credential that was given: refuse it unseen after too many failures, count its own.
+
+    Raises:
+        ProblemError: 429 with Retry-After.
+    """
+    attempt = Attempt(address=source_of(request.client.host if request.client else None), prefix=prefix)
+    now_s = context.now().timestamp()
+    wait_s = context.attempts.wait_s(attempt, now_s=now_s)
+    if wait_s:
+        _SHUT_OUT.inc()
+        raise too_many_failures(wait_s)
+    try:
+        yield
+    except ProblemError:
+        context.attempts.failed(attempt, now_s=now_s)
+        raise
+    context.attempts.succeeded(attempt, now_s=now_s)
+
+
 async def admitted_admin(
-    context: Context, x_admin_token: Annotated[str, Header(max_length=CREDENTIAL_MAX_CHARS)] = ""
+    context: Context,
+    request: Request,
+    x_admin_token: Annotated[str, Header(max_length=CREDENTIAL_MAX_CHARS)] = "",
 ) -> None:
     """Let the platform's administrator in.
 
     Raises:
-        ProblemError: 401.
+        ProblemError: 401, or 429.
     """
-    # Hashed first, so that even the length takes no part in the comparison.
-    if not hmac.compare_digest(digest(x_admin_token), digest(context.admin_token.reveal())):
-        raise unauthorised("Give the platform's admin token in X-Admin-Token.")
+    refused = unauthorised("Give the platform's admin token in X-Admin-Token.")
+    if not x_admin_token:
+        raise refused
+    async with counted(context, request, "admin"):
+        # Hashed first, so that even the length takes no part in the comparison.
+        if not hmac.compare_digest(digest(x_admin_token), digest(context.admin_token.reveal())):
+            raise refused
 
 
 async def admitted_key(
     context: Context,
+    request: Request,
     authorization: Annotated[str, Header(max_length=CREDENTIAL_MAX_CHARS)] = "",
     x_api_key: Annotated[str, Header(max_length=CREDENTIAL_MAX_CHARS)] = "",
 ) -> Principal:
     """Let a studio's key in.
 
     Raises:
-        ProblemError: 401.
+        ProblemError: 401, or 429.
     """
     refused = unauthorised("Give a valid API key as a bearer token or in X-API-Key.")
-    parts = (x_api_key or _bearer(authorization)).split("_", 3)
-    if len(parts) != 4 or parts[0] != "cnt":
+    given = x_api_key or _bearer(authorization)
+    if not given:
         raise refused
-    tenant, key_id = _uuid_hex(parts[1]), _uuid_hex(parts[2])
-    if tenant is None or key_id is None:
-        raise refused
-    record = await context.registry.find_api_key(TenantId(tenant), key_id)
-    stored = record.hash if record is not None else bytes(32)
-    matches = hmac.compare_digest(digest(parts[3]), stored)
-    if record is None or not matches or not record.is_valid(context.now()):
-        raise refused
+    parts = given.split("_", 3)
+    is_formed = len(parts) == 4 and parts[0] == "cnt"
+    tenant, key_id = (_uuid_hex(part) for part in parts[1:3]) if is_formed else (None, None)
+    async with counted(context, request, f"key:{key_id.hex}" if key_id is not None else ""):
+        if tenant is None or key_id is None:
+            raise refused
+        record = await context.registry.find_api_key(TenantId(tenant), key_id)
+        stored = record.hash if record is not None else bytes(32)
+        matches = hmac.compare_digest(digest(parts[3]), stored)
+        if record is None or not matches or not record.is_valid(context.now()):
+            raise refused
     return Principal(
         tenant=record.tenant, key_id=record.id, role=KeyRole(record.role), scopes=frozenset(record.scopes)
     )
@@ -161,26 +201,29 @@ def needs(scope: Scope) -> Callable[[Principal], Awaitable[Principal]]:
 
 
 async def admitted_agent(
-    context: Context, authorization: Annotated[str, Header(max_length=CREDENTIAL_MAX_CHARS)] = ""
+    context: Context,
+    request: Request,
+    authorization: Annotated[str, Header(max_length=CREDENTIAL_MAX_CHARS)] = "",
 ) -> SessionContext:
     """Let a viewer's agent in by its join token.
 
     Raises:
-        ProblemError: 401.
+        ProblemError: 401, or 429.
     """
     refused = unauthorised("Give the invitation's token as a bearer token.")
     token = _bearer(authorization)
+    if not token:
+        raise refused
     parts = token.split(".", 2)
-    if len(parts) != 3:
-        raise refused
-    tenant, session = _uuid_hex(parts[0]), _uuid_hex(parts[1])
-    if tenant is None or session is None:
-        raise refused
-    found = await context.registry.find_session_by_join_token(
-        TenantId(tenant), SessionId(session), digest(token)
-    )
-    if found is None:
-        raise refused
+    tenant, session = (_uuid_hex(part) for part in parts[:2]) if len(parts) == 3 else (None, None)
+    async with counted(context, request, f"join:{session.hex}" if session is not None else ""):
+        if tenant is None or session is None:
+            raise refused
+        found = await context.registry.find_session_by_join_token(
+            TenantId(tenant), SessionId(session), digest(token)
+        )
+        if found is None:
+            raise refused
     return found
 
 
