@@ -53,6 +53,7 @@ _SETTING_TEXT = {
     "INGEST_URL": "how agents reach ingest (default: ws:// and INGEST_BIND)",
     "METRICS_BIND": "HOST:PORT of /healthz, /readyz and /metrics (default: 127.0.0.1:{metrics})",
     "SHARDS": "stream shards, 1 to 4096, the same in every process (default: 256)",
+    "ICE_URLS": f"STUN and TURN servers, with commas between; TURN needs {PREFIX}TURN_SECRET (default: none)",
     "CLASSIFIER": "auto, litert or tensorflow (default: auto)",
     "MAX_SESSIONS": "live sessions to admit, 1 to 10000 (default: 40)",
     "CONTROLLER": "data controller named in notices and receipts",
@@ -62,8 +63,8 @@ _SETTING_TEXT = {
 
 _OPTIONS_OF = {
     Role.MIGRATE: (),
-    Role.API: ("API_BIND", "PUBLIC_URL", "INGEST_URL", "SHARDS", "CONTROLLER"),
-    Role.INGEST: ("INGEST_BIND", "METRICS_BIND", "SHARDS", "MAX_SESSIONS"),
+    Role.API: ("API_BIND", "PUBLIC_URL", "INGEST_URL", "ICE_URLS", "SHARDS", "CONTROLLER"),
+    Role.INGEST: ("INGEST_BIND", "ICE_URLS", "METRICS_BIND", "SHARDS", "MAX_SESSIONS"),
     Role.CLASSIFY: ("METRICS_BIND", "SHARDS", "CLASSIFIER"),
     Role.AGGREGATE: ("METRICS_BIND", "SHARDS"),
     Role.LIFECYCLE: ("METRICS_BIND", "SHARDS"),

@@ -9,6 +9,7 @@ ingest, say, never holds a database password. Secrets have no default.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -22,6 +23,10 @@ PREFIX = "COUNTENANCE_"
 SHARDS_MAX = 4_096
 SESSIONS_MAX = 10_000
 PORT_MAX = 65_535
+ICE_URLS_MAX = 4
+TURN_SECRET_MIN_CHARS = 16
+_ICE_HOST = r"(?:[\w.-]+|\[[0-9a-fA-F:.]+\])(?::\d{1,5})?"
+_ICE_URL = re.compile(rf"stun:{_ICE_HOST}|turns?:{_ICE_HOST}(?:\?transport=(?:udp|tcp))?")
 
 
 class Role(StrEnum):
@@ -62,6 +67,9 @@ SETTINGS_OF: Mapping[Role, frozenset[str]] = {
 }
 """Which of the settings without a default each process must be given; it sees no other of them."""
 
+ICE_ROLES = frozenset({Role.API, Role.INGEST})
+"""Ingest uses STUN and TURN servers itself; the API hands them to agents with each ticket."""
+
 METRICS_PORTS: Mapping[Role, int] = {
     Role.INGEST: 9101,
     Role.CLASSIFY: 9102,
@@ -100,6 +108,8 @@ class Settings:
         shards: number of stream shards, 1 to 4096; the same in every process.
         classifier: engine of the classify worker.
         max_sessions: live sessions one ingest process admits, 1 to 10000.
+        ice_urls: STUN and TURN servers for ingest and the agents, four at most; none on one machine.
+        turn_secret: shared with the TURN servers, for short-lived credentials; "" without such a server.
         controller: who is named as data controller in notices and receipts.
         log_level: debug, info, warning or error.
         log_format: json or console.
@@ -118,6 +128,8 @@ class Settings:
     shards: int
     classifier: ClassifierEngine
     max_sessions: int
+    ice_urls: tuple[str, ...]
+    turn_secret: str = field(repr=False)
     controller: str
     log_level: str
     log_format: LogFormat
@@ -159,6 +171,8 @@ def load_settings(
         metrics_bind=given.bind("METRICS_BIND", f"127.0.0.1:{METRICS_PORTS.get(role, 9100)}"),
         shards=given.integer("SHARDS", 256, low=1, high=SHARDS_MAX),
         classifier=ClassifierEngine(given.choice("CLASSIFIER", "auto", tuple(ClassifierEngine))),
+        ice_urls=given.ice_urls(),
+        turn_secret=given.turn_secret(),
         max_sessions=given.integer("MAX_SESSIONS", 40, low=1, high=SESSIONS_MAX),
         controller=given.text("CONTROLLER", "the studio that invited you"),
         log_level=given.choice("LOG_LEVEL", "info", ("debug", "info", "warning", "error")),
@@ -222,6 +236,30 @@ class _Given:
     def bind(self, name: str, default: str) -> Bind:
         """Read where to listen."""
         return parse_bind(name, self._raw(name) or default)
+
+    def ice_urls(self) -> tuple[str, ...]:
+        """Read the STUN and TURN servers, for the processes that use them or hand them out."""
+        if self._role not in ICE_ROLES:
+            return ()
+        urls = tuple(url.strip() for url in self._raw("ICE_URLS").split(",") if url.strip())
+        if len(urls) > ICE_URLS_MAX or not all(_ICE_URL.fullmatch(url) for url in urls):
+            raise ConfigError(
+                f"ICE_URLS must be at most {ICE_URLS_MAX} addresses with commas between them, "
+                "as stun:stun.example.org:3478,turn:turn.example.org:3478?transport=udp"
+            )
+        return urls
+
+    def turn_secret(self) -> str:
+        """Read the TURN servers' secret; never a flag, since command lines are public on a machine."""
+        if not any(url.startswith("turn") for url in self.ice_urls()):
+            return ""
+        secret = self._environ.get(PREFIX + "TURN_SECRET", "")
+        if len(secret) < TURN_SECRET_MIN_CHARS:
+            raise ConfigError(
+                f"ICE_URLS names a TURN server: export {PREFIX}TURN_SECRET, the secret it shares with this "
+                f"platform (coturn's static-auth-secret), of at least {TURN_SECRET_MIN_CHARS} characters"
+            )
+        return secret
 
     def integer(self, name: str, default: int, *, low: int, high: int) -> int:
         """Read a whole number within bounds."""

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from cloud.bootstrap import PROCESS_MODULES, SUPERVISED
 from cloud.children import Child, Echo
-from cloud.config import PREFIX, SETTINGS_OF, ClassifierEngine, Role
+from cloud.config import ICE_ROLES, PREFIX, SETTINGS_OF, ClassifierEngine, Role
 from cloud.embedded import postgres, redis
 from cloud.embedded.ports import free_port
 from cloud.errors import CloudError, ConfigError, StoreError
@@ -229,7 +229,8 @@ def child_environment(
     settings = {name: value for name, value in shared.items() if name not in withheld}
     if role is not Role.API:
         settings["METRICS_BIND"] = ops_bind
-    passed_on = [PREFIX + name for name in ("CONTROLLER", "LOG_FORMAT") if PREFIX + name in os.environ]
+    wanted = ("CONTROLLER", "LOG_FORMAT", *(("ICE_URLS", "TURN_SECRET") if role in ICE_ROLES else ()))
+    passed_on = [PREFIX + name for name in wanted if PREFIX + name in os.environ]
     return {
         **{name: value for name, value in os.environ.items() if not name.startswith(PREFIX)},
         **{name: os.environ[name] for name in passed_on},

@@ -11,7 +11,7 @@ from functools import partial
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from edge_agent.adapters.aiortc_peer import AiortcPeer
-from edge_agent.adapters.api_client import ApiClient
+from edge_agent.adapters.api_client import ApiClient, IceServer
 from edge_agent.adapters.camera import OpenCvSource, quiet_opencv
 from edge_agent.adapters.clocks import PlatformClock, monotonic_us
 from edge_agent.adapters.credential_store import CredentialStore
@@ -199,6 +199,7 @@ def _factories(
     settings: RunSettings, api: ApiClient, permission: Permission, keys: PoolKeys
 ) -> LinkFactories:
     digest = receipt_digest(permission.receipt).hex()
+    granted: list[IceServer] = []
 
     async def ticket() -> tuple[str, str]:
         await keys.renew()
@@ -210,10 +211,12 @@ def _factories(
                     "the session is over: consent withdrawn or expired, or the session closed"
                 ) from None
             raise
+        granted[:] = found.ice_servers
         return found.ticket, found.ingest_url
 
     def peer(on_control: Callable[[bytes], None], on_closed: Callable[[], None]) -> AiortcPeer:
-        return AiortcPeer(ice_servers=settings.ice_servers, on_control=on_control, on_closed=on_closed)
+        servers: list[str | IceServer] = [*settings.ice_servers, *granted]
+        return AiortcPeer(ice_servers=servers, on_control=on_control, on_closed=on_closed)
 
     return LinkFactories(ticket=ticket, signalling=SignallingClient.open, peer=peer)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import aioice.ice
 from aiortc import RTCConfiguration, RTCDataChannel, RTCIceServer, RTCPeerConnection, RTCSessionDescription
@@ -16,6 +16,7 @@ from aiortc.exceptions import InvalidAccessError, InvalidStateError
 
 from cloud.errors import AdmissionError
 from cloud.ports.peers import PeerSink
+from cloud.signaling.ice_servers import IceServer
 from cloud.signaling.offer_sdp import check_offer_sdp
 
 CROPS_LABEL = "crops"
@@ -89,11 +90,12 @@ class AiortcPeerEngine:
     """Makes answering peers; contacts no server but those it is given.
 
     Args:
-        ice_servers: STUN and TURN URLs; none on one machine.
+        ice_servers: gives the STUN and TURN servers of one connection, with credentials that last as long;
+            none on one machine.
     """
 
-    def __init__(self, ice_servers: Sequence[str] = ()) -> None:
-        self._configuration = RTCConfiguration(iceServers=[RTCIceServer(urls=url) for url in ice_servers])
+    def __init__(self, ice_servers: Callable[[], Sequence[IceServer]] = tuple) -> None:
+        self._ice_servers = ice_servers
         _offer_loopback_when_alone()
 
     async def answer(self, offer_sdp: str, sink: PeerSink) -> AiortcPeer:
@@ -103,7 +105,11 @@ class AiortcPeerEngine:
             AdmissionError: the offer is malformed, or asks for more than data channels (code 422).
         """
         check_offer_sdp(offer_sdp)
-        connection = RTCPeerConnection(self._configuration)
+        servers = [
+            RTCIceServer(urls=one.url, username=one.username or None, credential=one.credential or None)
+            for one in self._ice_servers()
+        ]
+        connection = RTCPeerConnection(RTCConfiguration(iceServers=servers))
         peer = AiortcPeer(connection, sink)
         try:
             async with asyncio.timeout(ANSWER_TIMEOUT_S):

@@ -291,12 +291,21 @@ class TicketRequest(_Request):
     receipt_sha256: Sha256Hex
 
 
+class IceServerFacts(_Answer):
+    """A STUN or TURN server for this one connection; user name and credential are empty for STUN."""
+
+    url: str
+    username: str
+    credential: str
+
+
 class Ticket(_Answer):
-    """Lets this agent into signalling for a short time (JWS)."""
+    """Lets this agent into signalling for a short time (JWS), with the servers to reach ingest by."""
 
     ticket: str
     ingest_url: str
     expires_at: datetime
+    ice_servers: list[IceServerFacts]
 
 
 class Withdrawal(_Answer):

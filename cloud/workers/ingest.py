@@ -24,6 +24,7 @@ from cloud.observability import OK, Readiness, serve_ops
 from cloud.platform_keys import load_signing_public_key
 from cloud.ports.peers import PeerEngine
 from cloud.ports.streams import AckFeed, CropSink, EventSink, Revocations, SetupStore
+from cloud.signaling.ice_servers import IceServer, ice_servers
 from cloud.workers import ingest_metrics as metrics
 from cloud.workers.ingest_sessions import IngestSessions
 from cloud.workers.ingest_writers import IngestWriters
@@ -56,7 +57,7 @@ async def run(settings: Settings, *, stop: asyncio.Event) -> None:
     """
     redis = connect(settings.redis_url)
     parts = IngestParts(
-        engine=AiortcPeerEngine(),
+        engine=AiortcPeerEngine(lambda: connection_servers(settings)),
         crops=RedisCropStream(redis, utc_ms=lambda: time.time_ns() // 1_000_000),
         events=RedisResultStream(redis, on_trimmed=metrics.RESULTS_TRIMMED.inc),
         setups=RedisSetupStore(redis),
@@ -75,6 +76,13 @@ async def run(settings: Settings, *, stop: asyncio.Event) -> None:
             )
     finally:
         await redis.aclose()
+
+
+def connection_servers(settings: Settings) -> list[IceServer]:
+    """Give the STUN and TURN servers for ingest's end of one connection."""
+    return ice_servers(
+        settings.ice_urls, settings.turn_secret, now_s=int(time.time()), nonce=secrets.token_hex(8)
+    )
 
 
 async def serve(

@@ -10,6 +10,7 @@ import aioice.ice
 from aiortc import RTCConfiguration, RTCIceServer, RTCPeerConnection, RTCSessionDescription
 from aiortc.exceptions import InvalidAccessError, InvalidStateError
 
+from edge_agent.adapters.api_client import IceServer
 from edge_agent.errors import PlatformAwayError, PlatformError
 
 CROPS_LABEL = "crops"
@@ -24,19 +25,19 @@ class AiortcPeer:
     def __init__(
         self,
         *,
-        ice_servers: Sequence[str] = (),
+        ice_servers: Sequence[str | IceServer] = (),
         on_control: Callable[[bytes], None],
         on_closed: Callable[[], None],
     ) -> None:
         """Prepare a connection; nothing is sent yet.
 
         Args:
-            ice_servers: STUN or TURN URLs; none contacts nobody.
+            ice_servers: STUN or TURN URLs, or servers that came with the ticket; none contacts nobody.
             on_control: called on the event loop with each message on `ctl`.
             on_closed: called once if the connection fails or the other side ends it.
         """
         _offer_loopback_when_alone()
-        servers = [RTCIceServer(urls=url) for url in ice_servers]
+        servers = [_rtc_server(server) for server in ice_servers]
         self._connection = RTCPeerConnection(RTCConfiguration(iceServers=servers))
         self._on_closed: Callable[[], None] | None = on_closed
         self._open = asyncio.Event()
@@ -116,6 +117,14 @@ class AiortcPeer:
         callback, self._on_closed = self._on_closed, None
         if callback is not None:
             callback()
+
+
+def _rtc_server(server: str | IceServer) -> RTCIceServer:
+    if isinstance(server, str):
+        return RTCIceServer(urls=server)
+    return RTCIceServer(
+        urls=server.url, username=server.username or None, credential=server.credential or None
+    )
 
 
 def _offer_loopback_when_alone() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 import ssl
 from collections.abc import Mapping
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import msgspec
 
@@ -19,11 +19,23 @@ RESPONSE_MAX_BYTES = 262_144
 T = TypeVar("T")
 
 
+class IceServer(msgspec.Struct, frozen=True, kw_only=True):
+    """A STUN or TURN server for one connection; user name and credential are empty for STUN."""
+
+    url: Annotated[str, msgspec.Meta(pattern="^(stun|turns?):", max_length=256)]
+    username: Annotated[str, msgspec.Meta(max_length=256)] = ""
+    credential: Annotated[str, msgspec.Meta(max_length=256)] = ""
+
+    def __repr__(self) -> str:
+        return f"IceServer({self.url!r})"
+
+
 class Ticket(msgspec.Struct, frozen=True, kw_only=True):
     """The right to one signalling exchange."""
 
     ticket: str
     ingest_url: str
+    ice_servers: Annotated[tuple[IceServer, ...], msgspec.Meta(max_length=8)] = ()
 
     def __repr__(self) -> str:
         return f"Ticket(ingest_url={self.ingest_url!r})"

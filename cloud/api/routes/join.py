@@ -28,6 +28,7 @@ from cloud.api.context import ApiContext, Context, utc_us
 from cloud.api.problems import ProblemError
 from cloud.api.schemas import (
     Consent,
+    IceServerFacts,
     Join,
     Locale,
     NoticeShown,
@@ -41,6 +42,7 @@ from cloud.api.schemas import (
 )
 from cloud.api.security import Agent
 from cloud.ports.records import SessionContext, SessionState
+from cloud.signaling.ice_servers import ice_servers
 from privacy.consent import REFUSAL_TEXTS, ConsentChoices, ConsentRefusal, Purpose, refuse_consent
 from privacy.errors import SignatureError
 from privacy.expressions import EXPRESSIONS
@@ -158,6 +160,15 @@ async def issue_ticket(body: TicketRequest, context: Context, agent: Agent) -> T
         ticket=sign_ticket(claims, context.signing_key),
         ingest_url=context.settings.ingest_url,
         expires_at=expires_at,
+        ice_servers=[
+            IceServerFacts(url=server.url, username=server.username, credential=server.credential)
+            for server in ice_servers(
+                context.settings.ice_urls,
+                context.settings.turn_secret,
+                now_s=int(now.timestamp()),
+                nonce=secrets.token_hex(8),
+            )
+        ],
     )
 
 

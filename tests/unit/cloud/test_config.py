@@ -55,6 +55,10 @@ def test_addresses_with_passwords_stay_out_of_the_repr() -> None:
         ("PUBLIC_URL", "ftp://x", "https://"),
         ("INGEST_URL", "http://x", "ws://"),
         ("REDIS_URL", "http://x", "redis://"),
+        ("ICE_URLS", "stun:a,stun:b,stun:c,stun:d,stun:e", "at most 4"),
+        ("ICE_URLS", "https://x", "stun:stun.example.org"),
+        ("ICE_URLS", "turn:x?transport=sctp", "stun:stun.example.org"),
+        ("ICE_URLS", "stun:user@x", "stun:stun.example.org"),
         ("LOG_LEVEL", "loud", "debug, info, warning, error"),
     ],
 )
@@ -80,3 +84,23 @@ def test_binds_of_both_families_are_read_and_written() -> None:
     assert parse_bind("API_BIND", "[::1]:80") == Bind(host="::1", port=80)
     assert str(Bind(host="::1", port=80)) == "[::1]:80"
     assert str(parse_bind("API_BIND", "0.0.0.0:0")) == "0.0.0.0:0"
+
+
+def test_a_turn_server_needs_a_secret_that_only_the_processes_concerned_are_given() -> None:
+    asked = {**API, "COUNTENANCE_ICE_URLS": "stun:a.example, turns:[2001:db8::1]:5349?transport=tcp"}
+    with pytest.raises(ConfigError, match="COUNTENANCE_TURN_SECRET"):
+        load_settings(Role.INGEST, environ=asked)
+    asked["COUNTENANCE_TURN_SECRET"] = "geheim-und-lang-genug"
+    for role in (Role.API, Role.INGEST):
+        settings = load_settings(role, environ=asked)
+        assert settings.ice_urls == ("stun:a.example", "turns:[2001:db8::1]:5349?transport=tcp")
+        assert settings.turn_secret == "geheim-und-lang-genug"
+        assert "geheim" not in repr(settings)
+    for role in (Role.CLASSIFY, Role.AGGREGATE, Role.LIFECYCLE):
+        settings = load_settings(role, environ=asked)
+        assert (settings.ice_urls, settings.turn_secret) == ((), "")
+
+
+def test_stun_alone_needs_no_secret() -> None:
+    settings = load_settings(Role.API, environ={**API, "COUNTENANCE_ICE_URLS": "stun:a.example:3478"})
+    assert (settings.ice_urls, settings.turn_secret) == (("stun:a.example:3478",), "")
