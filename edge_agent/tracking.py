@@ -42,7 +42,8 @@ class Track:
         flowed: flow carried it to this frame.
         unseen_frames: frames since it was last visible.
         undetected_frames: frames since the latest detection.
-        unrefined_frames: frames since the latest detection in close-up.
+        unrefined_frames: frames since the latest detection in close-up, or the first from afar after it.
+        is_refined: no detection from afar has come since the latest in close-up.
         velocity: pixels per frame, x and y, used only while nothing supports the track.
     """
 
@@ -55,6 +56,7 @@ class Track:
     unseen_frames: int = 0
     undetected_frames: int = 0
     unrefined_frames: int = 0
+    is_refined: bool = True
     velocity: tuple[float, float] = (0.0, 0.0)
 
 
@@ -111,8 +113,10 @@ class Tracker:
         track.score = detection.score
         track.visible = True
         track.undetected_frames = 0
-        if fine:
+        if fine or track.is_refined:
+            # One look from afar may stand for a close-up; many would let the landmarks drift.
             track.unrefined_frames = 0
+        track.is_refined = fine
 
     def take(self, detections: tuple[Detection, ...], *, fine: bool) -> list[Track]:
         """Give each detection to the nearest track, or begin a new one; return the tracks it supported."""

@@ -120,3 +120,17 @@ def test_coarse_landmarks_do_not_disturb_a_track_that_flow_carried(paint_faces):
     tracker.take((detection(330, 244, 130),), fine=False)
     assert np.allclose(tracker.tracks[0].landmarks, before)
     assert tracker.tracks[0].undetected_frames == 0
+
+
+def test_looks_from_afar_put_off_the_next_close_up_only_once():
+    tracker = begin((100, 100))
+    (track,) = tracker.tracks
+    ages = []
+    for step in range(6):
+        tracker.advance(None, np.zeros((240, 320), np.uint8), scale=0.5)
+        if step % 2:
+            tracker.support(track, detection(100, 100), fine=False)
+        ages.append(track.unrefined_frames)
+    assert ages == [1, 0, 1, 2, 3, 4]
+    tracker.support(track, detection(100, 100), fine=True)
+    assert (track.unrefined_frames, track.is_refined) == (0, True)
