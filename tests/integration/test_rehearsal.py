@@ -63,3 +63,16 @@ def test_a_missing_picture_is_wrong_usage(tmp_path: Path, capsys: pytest.Capture
 def test_no_picture_at_all_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["rehearse"]) == 2
     assert "name pictures" in capsys.readouterr().err
+
+
+def test_two_streets_at_once_keep_the_order_of_the_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    from models.audit import street
+    from models.expression.loading import EXPRESSION_DIR
+
+    monkeypatch.setattr(street, "WORTH_TWO", 3)
+    monkeypatch.setattr(street.os, "cpu_count", lambda: 2)
+    face, wall = draw_face(120), np.full((120, 120, 3), 128, np.uint8)
+    arrived = street.send_pictures([face, wall, wall], artifact=EXPRESSION_DIR)
+    assert arrived.sent.tolist() == [True, False, False]
+    assert np.isnan(arrived.logits[1:]).all() and np.isfinite(arrived.logits[0]).all()
+    assert (arrived.steps, arrived.skips) == ({"rgb96_q75": 1}, {"no_face": 2})
