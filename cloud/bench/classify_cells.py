@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -66,7 +67,7 @@ def compare_precisions(directory: Path, *, level: Level, seconds: float) -> dict
     artifact = load_expression(directory)
     crops = sample_crops(1, artifact.input_side_px)
     runners = litert_runners(open_litert_pair(artifact, threads=1), crops)
-    turns = take_turns(runners, seconds=seconds)
+    turns = take_turns(runners, seconds=seconds, cpu_clock=time.thread_time)
     return {"level": str(level), "engines": summarise(turns, against=INT8, by_cpu=True)}
 
 
@@ -90,8 +91,6 @@ def measure_gpu(directory: Path) -> dict[str, Any]:
 
     if not visible_gpus():
         return NO_GPU
-    import time
-
     import tensorflow as tf
 
     artifact = load_expression(directory)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -42,14 +43,16 @@ def compare_detectors(
     frame = middle_frame(frame_film)
     detectors = [*open_ours(detector_manifest(directory), frame), open_mediapipe(data, frame)]
     detectors += open_others(data, frame)
-    inferences = take_turns({d.name: d.inference for d in detectors}, seconds=seconds)
+    inferences = take_turns(
+        {d.name: d.inference for d in detectors}, seconds=seconds, cpu_clock=time.thread_time
+    )
     figures = summarise(inferences, against=MEDIAPIPE, by_cpu=True)
     steps: dict[str, Runner] = {}
     for detector in detectors:
         steps |= {f"{detector.name} before": detector.before, f"{detector.name} whole": detector.whole}
         if detector.after is not None:
             steps[f"{detector.name} after"] = detector.after
-    around = take_turns(steps, seconds=seconds)
+    around = take_turns(steps, seconds=seconds, cpu_clock=time.thread_time)
     return {
         detector.name: {
             "runtime": detector.runtime,
@@ -74,7 +77,7 @@ def compare_at_level(
         return {"level": str(level), "not_possible": restriction.problem}
     frame = middle_frame(frame_film)
     detectors = [*open_ours(detector_manifest(directory), frame), open_mediapipe(data, frame)]
-    turns = take_turns({d.name: d.inference for d in detectors}, seconds=seconds)
+    turns = take_turns({d.name: d.inference for d in detectors}, seconds=seconds, cpu_clock=time.thread_time)
     return {"level": str(level), "detectors": summarise(turns, against=MEDIAPIPE, by_cpu=True)}
 
 

@@ -2,7 +2,7 @@
 
 1. Each timed call follows an untimed one of the same rival: otherwise a small network would be charged with bringing
    back what a large rival pushed out of the caches.
-2. Wall-clock time and the process's CPU time are taken of every call. A busy machine interrupts long calls and not
+2. Wall-clock time and CPU time are taken of every call. A busy machine interrupts long calls and not
    short ones, so it spoils ratios of wall-clock times. Rivals that compute on one thread and never wait are compared by
    CPU time alone, which on a quiet machine is the same; where a rival may wait or use more threads, a claim takes the
    smaller of both ratios.
@@ -22,8 +22,8 @@ Float64Array = npt.NDArray[np.float64]
 Runner = Callable[[], object]
 Clock = Callable[[], float]
 
-WARM_UP_RUNS = 5
-ROUNDS_RANGE = (15, 400)
+WARM_UP_RUNS = 3
+ROUNDS_RANGE = (9, 400)
 RESAMPLES = 2000
 
 
@@ -52,7 +52,7 @@ class Turns:
 
     Attributes:
         wall_ms: float64 (rounds,), by the clock on the wall.
-        cpu_ms: float64 (rounds,), of all threads of this process.
+        cpu_ms: float64 (rounds,), CPU time.
     """
 
     wall_ms: Float64Array
@@ -66,13 +66,13 @@ def take_turns(
     clock: Clock = time.perf_counter,
     cpu_clock: Clock = time.process_time,
 ) -> dict[str, Turns]:
-    """Time every runner once per round, in an order that moves on by one each round.
+    """Time every runner once per round, in an order drawn anew each round, so that nobody always follows the same rival.
 
     Args:
         runners: by name; each is called with nothing.
-        seconds: how long to go on; at least 15 rounds and at most 400 are made.
+        seconds: how long to go on; at least 9 rounds and at most 400 are made.
         clock: seconds, monotonic.
-        cpu_clock: seconds of CPU time.
+        cpu_clock: seconds of CPU time: of the process, or of this thread where no rival uses another.
 
     Returns:
         By name; position i of every array is the same round.
@@ -80,14 +80,13 @@ def take_turns(
     for run in runners.values():
         for _ in range(WARM_UP_RUNS):
             run()
-    names = list(runners)
+    names, drawn = list(runners), np.random.default_rng(0)
     taken: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
     began, (fewest, most) = clock(), ROUNDS_RANGE
     for number in range(most):
         if number >= fewest and clock() - began > seconds:
             break
-        first = number % len(names)
-        for name in names[first:] + names[:first]:
+        for name in drawn.permutation(names).tolist():
             runners[name]()
             start, cpu_start = clock(), cpu_clock()
             runners[name]()
