@@ -27,7 +27,7 @@ from cloud.observability import OK, serve_ops
 from cloud.platform_keys import load_kek, load_signing_key
 from cloud.ports.streams import CropStream, ResultStream
 from cloud.workers import lifecycle_metrics as metrics
-from cloud.workers.aggregate import postgres_state, waiting_pool
+from cloud.workers.database import postgres_state, waiting_pool
 from cloud.workers.lifecycle_loop import LifecycleLoop, LifecycleTools, fold_seconds
 from privacy.policy import Artefact, load_policy
 

@@ -95,6 +95,58 @@ async def test_the_platform_comes_up_survives_crashes_and_erases(
     assert studio.key not in logs and viewer.token not in logs and platform.admin_token not in logs
 
 
+async def readiness(platform: Platform) -> dict[str, tuple[int, int, list[str]]]:
+    """Ask every process for its health and readiness: both status codes, and which checks are not well."""
+    found = {}
+    async with httpx.AsyncClient(timeout=15) as asking:
+        for name, child in platform.children.items():
+            health = await asking.get(f"{child.ops_url}/healthz")
+            ready = await asking.get(f"{child.ops_url}/readyz")
+            unwell = [check for check, state in ready.json()["checks"].items() if state != "ok"]
+            found[name] = (health.status_code, ready.status_code, sorted(unwell))
+    return found
+
+
+@on_one_loop
+async def test_every_process_serves_health_readiness_and_metrics_of_its_own(platform: Platform) -> None:
+    assert set(platform.children) == {"api", "ingest", "classify", "aggregate", "lifecycle"}
+    assert await readiness(platform) == dict.fromkeys(platform.children, (200, 200, []))
+    async with httpx.AsyncClient(timeout=15) as asking:
+        for name, child in platform.children.items():
+            page = await asking.get(f"{child.ops_url}/metrics")
+            assert page.headers["content-type"].startswith("text/plain"), name
+            own = {line.split("{")[0].split(" ")[0] for line in page.text.splitlines() if line[0] != "#"}
+            assert any(series.startswith(f"countenance_{name}_") for series in own), name
+            others = {series for series in own if series.startswith("countenance_")}
+            known = (f"countenance_{name}_", "countenance_retention_")
+            assert not {series for series in others if not series.startswith(known)}, name
+
+
+@on_one_loop
+async def test_a_store_that_is_away_is_said_by_every_process_that_needs_it_and_none_dies(
+    platform: Platform,
+) -> None:
+    restarts = dict(platform.restarts)
+    await platform.stop_server("redis")
+    try:
+        assert await readiness(platform) == dict.fromkeys(platform.children, (200, 503, ["redis"]))
+    finally:
+        await platform.start_server("redis")
+    await platform.wait_ready(timeout_s=30)
+    await platform.stop_server("postgres")
+    try:
+        found = await readiness(platform)
+        for name in ("ingest", "classify"):
+            assert found.pop(name) == (200, 200, [])
+        assert {health for health, _, _ in found.values()} == {200}
+        assert {ready for _, ready, _ in found.values()} == {503}
+        assert all("postgres" in unwell for _, _, unwell in found.values())
+    finally:
+        await platform.start_server("postgres")
+    await platform.wait_ready(timeout_s=30)
+    assert dict(platform.restarts) == restarts
+
+
 @on_one_loop
 async def test_the_api_says_that_a_store_is_away_and_recovers(platform: Platform, studio: Studio) -> None:
     viewer = await studio.invite()
