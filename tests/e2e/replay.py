@@ -5,7 +5,8 @@ detector are replaced by a fixed sequence of crops, so that two runs can be comp
 a process of its own: `python -m tests.e2e.replay INVITE HOME FRAMES FPS KIND PACE`.
 
 The kinds: `mixed` alternates colour JPEG, grey JPEG and raw grey; `raw` sends raw grey 48 only, each crop with the
-same watermark in one row, which a search for plaintext can look for.
+same watermark in one row, which a search for plaintext can look for; `hostile` is `mixed` with what
+`tests.e2e.hostile` sends in between.
 """
 
 from __future__ import annotations
@@ -37,12 +38,14 @@ from models.face_crop.quality import Pose, Quality
 from privacy.envelope import Codec
 from privacy.wire.messages import SkipReason
 from privacy.wire.sender import SenderSession
+from tests.e2e.hostile import attack
 
 STEP_US = 33_333
 UNACKED_MAX = 60
 """An undisturbed run never has more than this on the way, so that nothing of it is ever dropped."""
 
 CHANNEL_WAIT_S = 0.2
+PATIENCE_S = 10.0
 WATERMARK_ROW = 20
 RAW_SIDE_PX = 48
 STEPS = (
@@ -59,7 +62,7 @@ def watermark() -> bytes:
 
 def crop_of(frame: int, kind: str) -> EncodedCrop:
     """Give the crop of a frame: a smooth random picture, different for each, the same in every run."""
-    step = STEPS[frame % 3] if kind == "mixed" else STEPS[2]
+    step = STEPS[2] if kind == "raw" else STEPS[frame % 3]
     small = np.random.default_rng(frame).integers(0, 256, (6, 6, 3), np.uint8)
     picture = cv2.resize(small, (step.side_px, step.side_px), interpolation=cv2.INTER_CUBIC)
     if step.codec is not Codec.JPEG_RGB:
@@ -160,10 +163,12 @@ async def _send_all(sender: SendLoop, media: FrameClock, plan: Plan) -> None:
             await _until(lambda: sender.session.unacked <= UNACKED_MAX)
         # a replay has no newer frame to prefer: it waits a moment rather than skip one as busy
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(CHANNEL_WAIT_S):
+            async with asyncio.timeout(PATIENCE_S if plan.is_patient else CHANNEL_WAIT_S):
                 await _until(lambda: sender._link is None or not sender._link.peer.buffered_bytes)
         media.frame = frame
         sender.on_seen(Seen(outcome=outcome_of(frame, plan.kind), missed=SkipReason.OVERLOAD))
+        if plan.kind == "hostile":
+            attack(sender, frame)
     if plan.is_patient:
         await _until(lambda: not sender.session.unacked)
 
