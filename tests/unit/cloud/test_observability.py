@@ -10,10 +10,14 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import structlog
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
 from cloud.config import Bind, Role, load_settings
 from cloud.errors import ConfigError
-from cloud.observability import OK, configure_logging, serve_ops
+from cloud.observability import OK, configure_logging, serve_app, serve_ops
 
 
 def ask(bind: Bind, path: str) -> tuple[int, str]:
@@ -40,6 +44,25 @@ async def test_health_readiness_and_metrics_are_served_in_the_same_loop() -> Non
         status, body = await asyncio.to_thread(ask, ops.bind, "/readyz")
         assert status == 503 and json.loads(body)["checks"]["redis"] == "cannot be reached"
         assert "python_info" in (await asyncio.to_thread(ask, ops.bind, "/metrics"))[1]
+
+
+@pytest.mark.parametrize(("trusted", "source"), [("127.0.0.1", "203.0.113.7"), ("192.0.2.1", "127.0.0.1")])
+async def test_a_proxy_that_is_trusted_names_the_source_and_no_other_does(
+    monkeypatch: pytest.MonkeyPatch, trusted: str, source: str
+) -> None:
+    monkeypatch.setenv("FORWARDED_ALLOW_IPS", trusted)
+
+    async def who(request: Request) -> Response:
+        return Response(request.client.host if request.client else "")
+
+    def forwarded(bind: Bind) -> str:
+        asked = urllib.request.Request(f"http://{bind}/", headers={"X-Forwarded-For": "203.0.113.7"})
+        with urllib.request.urlopen(asked, timeout=5) as answer:
+            return str(answer.read().decode())
+
+    app = Starlette(routes=[Route("/", who)])
+    async with serve_app(app, Bind(host="127.0.0.1", port=0), name="API_BIND") as bind:
+        assert await asyncio.to_thread(forwarded, bind) == source
 
 
 async def test_a_taken_address_is_said_with_its_setting() -> None:
