@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import math
 import os
 import sys
 from collections.abc import Callable, Iterable
@@ -52,6 +53,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
         body["before"] = before
     if not arguments.no_latency:
         body["latency"] = time_variants(manifest, threads=arguments.threads)
+    body = rounded(body)
     _write(arguments.out, body)
     if arguments.record:
         from models.expression.export import with_metrics
@@ -84,6 +86,17 @@ def circumstances(manifest: Manifest) -> dict[str, Any]:
         "machine": machine,
         "versions": {"python": platform.python_version(), **versions},
     }
+
+
+def rounded(value: Any) -> Any:
+    """Return figures to six digits behind the point: more would be noise in every diff; NaN becomes None."""
+    if isinstance(value, dict):
+        return {name: rounded(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [rounded(part) for part in value]
+    if isinstance(value, float):
+        return round(value, 6) if math.isfinite(value) else None
+    return value
 
 
 def _before(path: Path | None) -> dict[str, Any] | None:

@@ -10,6 +10,7 @@ import pytest
 
 from cloud.cli import main
 from edge_agent.self_test import draw_face
+from models.audit.commands import rounded
 
 
 def draw_folder(folder: Path) -> Path:
@@ -19,6 +20,11 @@ def draw_folder(folder: Path) -> Path:
             face = cv2.convertScaleAbs(draw_face(side), alpha=1.0, beta=6 * index)
             cv2.imwrite(str(folder / "test" / label / f"{side}.png"), face)
     return folder
+
+
+def test_figures_are_rounded_and_hold_nothing_that_json_has_not() -> None:
+    figures = {"a": [1 / 3, float("nan")], "b": {"c": (2, "x", None, True)}}
+    assert rounded(figures) == {"a": [0.333333, None], "b": {"c": [2, "x", None, True]}}
 
 
 @pytest.mark.slow
