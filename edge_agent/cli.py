@@ -10,7 +10,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -230,6 +230,13 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_watching(commands)
+    _add_trying(commands)
+    _add_measuring(commands)
+    return parser
+
+
+def _add_watching(commands: Any) -> None:
     consent = _command(commands, "consent", _consent, "show the notice and give consent")
     consent.add_argument(
         "--accept", metavar="PURPOSES", help="agree without questions: capture,cloud_scoring[,...]"
@@ -255,6 +262,9 @@ def _parser() -> argparse.ArgumentParser:
         "--camera", metavar="0|FILE", help="also open this camera (needs --invite and consent)"
     )
     doctor.add_argument("--json", action="store_true", help="machine-readable")
+
+
+def _add_trying(commands: Any) -> None:
     preview = _command(
         commands, "preview", _preview, "show which part of a picture would leave, sealed", needs_invite=False
     )
@@ -269,6 +279,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     for command in (preview, rehearse):
         command.add_argument("--detector", default="int8", help="auto, int8 or float32 (default: int8)")
+
+
+def _add_measuring(commands: Any) -> None:
     bench = commands.add_parser(
         "bench-fallbacks",
         help="measure what looking again recovers",
@@ -293,7 +306,6 @@ def _parser() -> argparse.ArgumentParser:
     films.add_argument("--detector", default="int8", help="variant: int8 or float32 (default: int8)")
     films.add_argument("--json", action="store_true", help="machine-readable")
     films.set_defaults(command=_bench_films)
-    return parser
 
 
 def _command(

@@ -15,6 +15,9 @@ from models.expression.loading import EXPRESSION_DIR
 _EXAMPLES = """\
 examples:
   countenance models train --data DIR --out out/run --minutes 70
+  KERAS_BACKEND=torch countenance models train --data DIR --config teacher.toml --faces FILE.dat --out out/teacher
+  KERAS_BACKEND=torch countenance models distil --data DIR --teacher out/teacher --out out/run
+  countenance models prune --data DIR --run out/run --keep 0.6 --soft-labels out/run/labels --out out/pruned
   countenance models export --data DIR --run out/run --out out/expression
   countenance models evaluate --data DIR --artifact out/expression --out out/evaluation.json --record
   countenance models card --metrics out/evaluation.json --out out/expression.md
@@ -23,6 +26,9 @@ examples:
 DIR holds the known archives (fer2013plus.zip, rafdb.zip, muxspace112.zip), or a CSV with the columns
 file,label[,split], or pictures as [split/]label/picture.jpg. Test splits are never learned from.
 """
+
+
+LEARNING = "models.expression.learning_commands"
 
 
 def add_models_commands(subparsers: Any) -> None:
@@ -41,7 +47,10 @@ def add_models_commands(subparsers: Any) -> None:
     )
     commands = models.add_subparsers(dest="models_command", required=True, metavar="COMMAND")
     _add_train(commands)
+    _add_distil(commands)
+    _add_prune(commands)
     _add_quantise(commands)
+    _add_compare(commands)
     _add_calibrate(commands)
     _add_smooth(commands)
     _add_export(commands)
@@ -98,9 +107,58 @@ def _add_train(commands: Any) -> None:
         "train",
         "train a network",
         "countenance models train --data DIR --out out/run --minutes 70",
+        module=LEARNING,
     )
     _add_data(parser)
     _add_config(parser)
+    parser.add_argument(
+        "--faces", type=Path, metavar="FILE", help="face-recognition weights to start a teacher from"
+    )
+    parser.add_argument("--soft-labels", type=Path, metavar="PATH", help="a teacher's answers to learn from")
+    _add_run_options(parser)
+
+
+def _add_distil(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "distil",
+        "let teachers label the training pictures, and train a student on what they said",
+        "countenance models distil --data DIR --teacher out/teacher --config student.toml --out out/run",
+        module=LEARNING,
+    )
+    _add_data(parser)
+    _add_config(parser)
+    parser.add_argument(
+        "--teacher",
+        type=Path,
+        action="append",
+        metavar="RUN",
+        help="what train wrote for a teacher; repeat it for an ensemble (default: the soft labels that ship)",
+    )
+    parser.add_argument("--labels-only", action="store_true", help="stop after writing the soft labels")
+    _add_run_options(parser)
+
+
+def _add_prune(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "prune",
+        "drop the channels that matter least from a trained network, and let it recover",
+        "countenance models prune --data DIR --run out/run --keep 0.6 --out out/pruned",
+        module=LEARNING,
+    )
+    _add_data(parser)
+    parser.add_argument("--run", type=Path, required=True, metavar="DIR", help="what train or distil wrote")
+    parser.add_argument(
+        "--keep", type=float, default=0.6, help="share of inner channels (default: %(default)s)"
+    )
+    parser.add_argument("--epochs", type=int, default=12, help="epochs to recover (default: %(default)s)")
+    parser.add_argument("--learning-rate", type=float, default=0.02, help="peak rate (default: %(default)s)")
+    parser.add_argument("--soft-labels", type=Path, metavar="PATH", help="a teacher's answers to learn from")
+    _add_run_options(parser)
+
+
+def _add_run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=Path, required=True, metavar="DIR", help="folder for checkpoints and history"
     )
@@ -119,6 +177,24 @@ def _add_quantise(commands: Any) -> None:
     _add_data(parser)
     parser.add_argument("--run", type=Path, required=True, metavar="DIR", help="what train wrote")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the files")
+    parser.add_argument(
+        "--aware-steps", type=int, default=0, help="also train with int8 rounding for this many batches"
+    )
+    parser.add_argument(
+        "--soft-labels", type=Path, metavar="PATH", help="a teacher's answers for that training"
+    )
+
+
+def _add_compare(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "compare",
+        "measure what making a network smaller cost: accuracy against the first file, size, time",
+        "countenance models compare --data DIR float32.tflite int8.tflite --out out/compare.json",
+    )
+    _add_data(parser)
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE.tflite", help="the first is the measure")
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE.json", help="where the figures go")
 
 
 def _add_calibrate(commands: Any) -> None:

@@ -26,6 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.errors import DatasetError
+from models.manifest import load_manifest
 
 UInt8Array = npt.NDArray[np.uint8]
 Float32Array = npt.NDArray[np.float32]
@@ -128,7 +129,8 @@ def send_pictures(
             for lane, part in enumerate(parts)
         ]  # fmt: skip
         answers = [street.result() for street in streets]
-    return _gather([answers[index % lanes][index // lanes] for index in range(len(pictures))])
+    arrived = [answers[index % lanes][index // lanes] for index in range(len(pictures))]
+    return _gather(arrived, width=load_manifest(artifact).outputs[0].shape[-1])
 
 
 def _send_down(
@@ -180,10 +182,9 @@ def _feed(
         return  # the street is gone: the reading side says so
 
 
-def _gather(arrived: Sequence[dict[str, Any]]) -> Arrivals:
+def _gather(arrived: Sequence[dict[str, Any]], *, width: int) -> Arrivals:
     sent = np.array([a["logits"] is not None for a in arrived], np.bool_)
-    columns = next((len(a["logits"]) for a in arrived if a["logits"] is not None), 6)
-    logits = np.full((len(arrived), columns), np.nan, np.float32)
+    logits = np.full((len(arrived), width), np.nan, np.float32)
     for index in map(int, np.flatnonzero(sent)):
         logits[index] = arrived[index]["logits"]
     return Arrivals(

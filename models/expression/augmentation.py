@@ -41,6 +41,10 @@ class AugmentationSettings:
     cover_share: float = 0.3
     cover_max: float = 0.4
     """Largest covered side, as a share of the picture's."""
+    spoil_share: float = 0.0
+    """Share of pictures turned into something that is no readable face, to be called out of scope."""
+    mix_share: float = 0.0
+    """Share of batches in which each picture is blended with another, and their targets alike."""
 
 
 def augment(
@@ -165,3 +169,37 @@ def recompress(picture: UInt8Array, *, quality: int) -> UInt8Array:
     """Pass a grey picture through a JPEG of the given quality (1 to 100)."""
     _, encoded = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, quality])
     return np.asarray(cv2.imdecode(encoded, cv2.IMREAD_GRAYSCALE), np.uint8)
+
+
+def spoil(picture: UInt8Array, *, rng: np.random.Generator) -> UInt8Array:
+    """Make a picture in which nobody could read an expression: torn apart, a mere corner, head down, or dark.
+
+    Args:
+        picture: uint8 (side, side).
+        rng: source of every draw.
+    """
+    side_px = picture.shape[0]
+    kind = int(rng.integers(4))
+    if kind == 0:
+        half = side_px // 2
+        quarters = [picture[y : y + half, x : x + half] for y in (0, half) for x in (0, half)]
+        # A face's own order and its mirror image are left out.
+        a, b, c, d = (quarters[i] for i in ((3, 2, 1, 0), (2, 0, 3, 1), (1, 3, 0, 2))[int(rng.integers(3))])
+        torn = np.vstack([np.hstack([a, b]), np.hstack([c, d])])
+        return np.asarray(cv2.resize(torn, (side_px, side_px)), np.uint8)
+    if kind == 1:
+        part = int(side_px * rng.uniform(0.2, 0.35))
+        top, left = (int(v) * (side_px - part) for v in rng.integers(0, 2, 2))
+        corner = picture[top : top + part, left : left + part]
+        return np.asarray(cv2.resize(corner, (side_px, side_px), interpolation=cv2.INTER_LINEAR), np.uint8)
+    if kind == 2:
+        return np.ascontiguousarray(picture[::-1])
+    blurred = cv2.GaussianBlur(picture, (0, 0), side_px * rng.uniform(0.12, 0.2))
+    noise = rng.standard_normal(picture.shape, np.float32) * np.float32(rng.uniform(2, 14))
+    return np.asarray(np.clip(blurred * rng.uniform(0.1, 1.0) + noise, 0, 255), np.uint8)
+
+
+def spoiled_copies(pictures: UInt8Array, *, seed: int) -> list[UInt8Array]:
+    """Return a spoiled copy of each picture of uint8 (n, side, side); the same for the same seed."""
+    rng = np.random.default_rng(seed)
+    return [spoil(picture, rng=rng) for picture in pictures]

@@ -1,4 +1,4 @@
-"""What each `countenance models` command does; heavy libraries are loaded by the command that needs them."""
+"""What each `countenance models` command that measures or packs does; heavy libraries are loaded by the command that needs them."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from models.errors import ModelsError
 from models.expression.loading import load_expression
 from models.expression.taxonomy import N_LABELS
 
@@ -19,58 +20,55 @@ if TYPE_CHECKING:
     from models.expression.training_config import TrainingConfig
 
 
-def train(arguments: argparse.Namespace) -> int:
-    """Train a network into `--out`; returns the exit status, as all commands here do."""
-    _quiet_tensorflow()
-    from models.expression import train as training_run
-    from models.expression.architectures import NetworkSettings, build_network
-
-    config = _config(arguments.config)
-    if arguments.threads:
-        import tensorflow as tf
-
-        tf.config.threading.set_intra_op_parallelism_threads(arguments.threads)
-    training, validation = _load(arguments.data, config)
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    facts = training_run.describe_run(
-        config,
-        build_network(NetworkSettings(**config.network)),
-        n_training=len(training),
-        n_validation=len(validation),
-    )
-    facts["command"] = _train_command(arguments)
-    facts["network"] = dict(config.network)
-    (arguments.out / "run.json").write_text(json.dumps(facts, indent=2) + "\n", "utf-8")
-    result = training_run.train(
-        config,
-        training=training,
-        validation=validation,
-        out=arguments.out,
-        limit_s=arguments.minutes * 60 if arguments.minutes else None,
-        resume=arguments.resume,
-    )
-    print(f"averaged network in {result.model_path}; validation: {json.dumps(dict(result.validation))}")
-    return 0
-
-
 def quantise(arguments: argparse.Namespace) -> int:
-    """Write the int8 and float TFLite files of a finished run."""
+    """Write the int8 and float TFLite files of a finished run, rounded in training too if asked for."""
     _quiet_tensorflow()
     from models.expression.export import REPRESENTATIVE_PICTURES, rebuild_float32
+    from models.expression.learning_commands import with_soft_labels
     from models.expression.quantise import representative_inputs, save_bytes, to_float_tflite, to_int8_tflite
 
     config = _run_config(arguments.run)
     training, _ = _load(arguments.data, config)
     model = rebuild_float32(arguments.run / "averaged.keras", config)
-    side = int(model.input_shape[1])
     inputs = representative_inputs(
-        training, side_px=side, count=REPRESENTATIVE_PICTURES, seed=config.training.seed
+        training, side_px=int(model.input_shape[1]), count=REPRESENTATIVE_PICTURES, seed=config.training.seed
     )
     arguments.out.mkdir(parents=True, exist_ok=True)
     with contextlib.redirect_stdout(sys.stderr):
-        int8 = save_bytes(to_int8_tflite(model, inputs), arguments.out / "expression.int8.tflite")
-        float32 = save_bytes(to_float_tflite(model), arguments.out / "expression.float32.tflite")
-    print(f"{int8}: {int8.stat().st_size} bytes\n{float32}: {float32.stat().st_size} bytes")
+        written = [
+            save_bytes(to_float_tflite(model), arguments.out / "expression.float32.tflite"),
+            save_bytes(to_int8_tflite(model, inputs), arguments.out / "expression.int8.tflite"),
+        ]
+        if arguments.aware_steps:
+            from models.expression.learning_commands import aware_network
+
+            training = with_soft_labels(training, arguments.soft_labels, config)
+            aware = aware_network(model, config, training, inputs, steps=arguments.aware_steps)
+            written.append(
+                save_bytes(to_int8_tflite(aware, inputs), arguments.out / "expression.aware_int8.tflite")
+            )
+    for path in written:
+        print(f"{path}: {path.stat().st_size} bytes")
+    return 0
+
+
+def compare(arguments: argparse.Namespace) -> int:
+    """Measure several files on the test sets: accuracy against the first, size, time."""
+    from models.expression.compare import compare_files
+    from models.expression.evaluate import load_test_sets
+    from models.face_detector.evaluate import describe_machine
+
+    files = {"/".join(path.parts[-2:]): _read(path) for path in arguments.files}
+    body = {"files": compare_files(files, load_test_sets(arguments.data, _progress("reading")))}
+    body["machine"] = describe_machine()
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    arguments.out.write_text(json.dumps(body, indent=2) + "\n", "utf-8")
+    for name, figures in body["files"].items():
+        sets = "; ".join(
+            f"{s} {v['accuracy']:.4f} ({-v['loss_points'][0]:+.2f} points)"
+            for s, v in figures["sets"].items()
+        )
+        print(f"{name}: {figures['size_bytes']} bytes, {figures['ms_1_thread']:.3f} ms; {sets}")
     return 0
 
 
@@ -85,13 +83,14 @@ def calibrate(arguments: argparse.Namespace) -> int:
     from models.manifest import write_manifest
 
     artifact = load_expression(arguments.artifact)
-    _, validation = _load(arguments.data, _config(arguments.config))
+    config = _config(arguments.config)
+    _, validation = _load(arguments.data, config)
     side = artifact.input_side_px
     parameters, metrics = calibrate_on_validation(
         validation,
         int8=litert_predictor(artifact.manifest.read("int8"), side_px=side),
         float32=litert_predictor(artifact.manifest.read("float32"), side_px=side),
-        outside=_outside(arguments.data, _config(arguments.config)) if artifact.scope else (),
+        outside=_outside(arguments.data, config, validation) if artifact.scope else (),
     )
     before, region = artifact.manifest, arguments.region
     write_manifest(
@@ -167,7 +166,7 @@ def export(arguments: argparse.Namespace) -> int:
             out=arguments.out,
             request=request,
             config=config,
-            outside=_outside(arguments.data, config) if model.output_shape[-1] > N_LABELS else (),
+            outside=_outside(arguments.data, config, validation) if model.output_shape[-1] > N_LABELS else (),
         )
     write_notice(arguments.out)
     print(
@@ -176,21 +175,6 @@ def export(arguments: argparse.Namespace) -> int:
         )
     )
     return 0
-
-
-def _train_command(arguments: argparse.Namespace) -> str:
-    words = ["countenance models train --data DIR --out RUN"]
-    if arguments.config:
-        words.append(f"--config {arguments.config.name}")
-    if arguments.minutes:
-        words.append(f"--minutes {arguments.minutes:g}")
-    earlier = ""
-    if arguments.resume:
-        from models.expression.export import read_run
-
-        words.append("--resume")
-        earlier = str(read_run(arguments.out).get("command", ""))
-    return " && ".join(part for part in (earlier, " ".join(words)) if part)
 
 
 def _config(path: Path | None) -> TrainingConfig:
@@ -206,35 +190,36 @@ def _run_config(run: Path) -> TrainingConfig:
 
 
 def _load(data: Path, config: TrainingConfig) -> tuple[PackedFaces, PackedFaces]:
-    from models.expression.corpus import load_training
+    from models.expression.learning_commands import load_parts
 
-    return load_training(
-        data,
-        side_px=config.training.stored_side_px,
-        validation_share=config.training.validation_share,
-        progress=_progress("reading"),
-    )
+    return load_parts(data, config)
 
 
-def _outside(data: Path, config: TrainingConfig) -> Sequence[UInt8Array]:
+def _outside(data: Path, config: TrainingConfig, validation: PackedFaces) -> Sequence[UInt8Array]:
+    from models.expression.augmentation import spoiled_copies
     from models.expression.corpus import load_outside
 
-    return load_outside(
+    outside = load_outside(
         data,
         side_px=config.training.stored_side_px,
         validation_share=config.training.validation_share,
         progress=_progress("reading others"),
     )
+    # A folder that holds none of them still has faces that can be spoiled.
+    return outside or spoiled_copies(validation.grey, seed=config.training.seed)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ModelsError(f"cannot read {path}: {error.strerror}") from error
 
 
 def _progress(what: str) -> Any:
-    from tqdm import tqdm
+    from models.expression.learning_commands import progress_bar
 
-    def wrap(items: Iterable[Any]) -> Iterable[Any]:
-        bar: Iterable[Any] = tqdm(items, desc=what, unit=" pictures", disable=not sys.stderr.isatty())
-        return bar
-
-    return wrap
+    return progress_bar(what, unit=" pictures")
 
 
 def _quiet_tensorflow() -> None:

@@ -83,7 +83,7 @@ def load_training(
         DatasetError: nothing to read, or a test picture among the training pictures.
     """
     parts: dict[Part, list[Picture]] = {Part.TRAIN: [], Part.VALIDATION: []}
-    learnable = [p for p in progress(read_learnable(data)) if p.target.any()]
+    learnable = list(progress(read_learnable(data)))
     for part, chosen in parts.items():
         seen: set[str] = set()
         for picture in select_part(learnable, part, validation_share=validation_share):
@@ -93,7 +93,11 @@ def load_training(
     forbidden = known_test_digests(data)
     training = pack_pictures(guard_training(parts[Part.TRAIN], forbidden=forbidden), side_px=side_px)
     # Validation is scored as the tests are: by the hard label, where there is one.
-    scored = (replace(p, target=one_hot(p.label)) for p in parts[Part.VALIDATION] if p.label != OUT_OF_SCOPE)
+    scored = (
+        replace(p, target=one_hot(p.label), other=0.0)
+        for p in parts[Part.VALIDATION]
+        if p.label != OUT_OF_SCOPE
+    )
     validation = pack_pictures(guard_training(scored, forbidden=forbidden), side_px=side_px)
     return training, validation
 

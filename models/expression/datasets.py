@@ -22,8 +22,10 @@ from models.errors import DatasetError
 from models.expression.preprocessing import resize_grey, to_grey
 from models.expression.taxonomy import (
     FERPLUS_VOTES,
+    N_OUTPUTS,
     OUT_OF_SCOPE,
     ferplus_majority,
+    ferplus_other,
     ferplus_target,
     label_index,
     one_hot,
@@ -41,7 +43,7 @@ class Picture:
     """One labelled face.
 
     `pixels` is uint8 (h, w) grey or (h, w, 3) R, G, B; `target` is float32 (6,), all zero where the
-    expression is none of the six; `label` is the evaluation label, `original_label` another vocabulary's
+    expression is none of the six; `other` is the share of that, in [0, 1]; `label` is the evaluation label, `original_label` another vocabulary's
     where the set has two; `split` is the set's own name for it, "" where it has none.
     """
 
@@ -53,14 +55,15 @@ class Picture:
     target: Float32Array
     label: int
     original_label: int
+    other: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PackedFaces:
     """Grey pictures of one side in one block, ready for fast training.
 
-    Shapes: `grey` uint8 (n, side, side); `targets` float32 (n, 6); `labels` int64 (n,); `sources` and
-    `digests` have n entries.
+    Shapes: `grey` uint8 (n, side, side); `targets` float32 (n, 7), the six and `taxonomy.OTHER_COLUMN`; `labels`
+    int64 (n,), the largest of them; `sources` and `digests` have n entries.
     """
 
     grey: UInt8Array
@@ -102,6 +105,7 @@ def read_ferplus(
                 target=target,
                 label=ferplus_majority(votes),
                 original_label=original,
+                other=ferplus_other(votes),
             )
 
 
@@ -184,7 +188,7 @@ def pack_pictures(
     side_px: int,
     progress: Callable[[Iterable[Picture]], Iterable[Picture]] = iter,
 ) -> PackedFaces:
-    """Decode, grey and resize pictures into one block; pictures with an empty target are left out.
+    """Decode, grey and resize pictures into one block.
 
     Args:
         pictures: any mix of sources.
@@ -195,12 +199,11 @@ def pack_pictures(
         DatasetError: nothing was left to pack.
     """
     kept = [
-        (resize_grey(to_grey(p.pixels), side_px), p.target, p.source, p.digest)
+        (resize_grey(to_grey(p.pixels), side_px), seven_way(p), p.source, p.digest)
         for p in progress(pictures)
-        if p.target.any()
     ]
     if not kept:
-        raise DatasetError("no picture with one of the six expressions was found")
+        raise DatasetError("no picture was found that may be used for this")
     targets = np.stack([k[1] for k in kept])
     return PackedFaces(
         grey=np.stack([k[0] for k in kept]),
@@ -209,6 +212,18 @@ def pack_pictures(
         sources=tuple(k[2] for k in kept),
         digests=tuple(k[3] for k in kept),
     )
+
+
+def seven_way(picture: Picture) -> Float32Array:
+    """Return the training target: float32 (7,), sum 1, the six expressions and then `taxonomy.OTHER_COLUMN`.
+
+    A picture whose votes name none of the six clearly is wholly `OTHER_COLUMN`.
+    """
+    target = np.zeros(N_OUTPUTS, np.float32)
+    other = picture.other if picture.target.any() else 1.0
+    target[:-1] = picture.target * (1.0 - other)
+    target[-1] = other
+    return target
 
 
 def decode_picture(content: bytes, name: str) -> UInt8Array:
@@ -235,6 +250,7 @@ def _labelled(content: bytes, row: dict[str, str], *, source: str, split: str) -
         target=one_hot(label),
         label=label,
         original_label=label,
+        other=float(label == OUT_OF_SCOPE),
     )
 
 
@@ -247,6 +263,7 @@ def _picture(
     target: Float32Array,
     label: int,
     original_label: int = OUT_OF_SCOPE,
+    other: float = 0.0,
 ) -> Picture:
     return Picture(
         source=source,
@@ -257,6 +274,7 @@ def _picture(
         target=target,
         label=label,
         original_label=original_label,
+        other=other,
     )
 
 

@@ -49,6 +49,16 @@ class LiteRtNetwork:
         self._interpreter.invoke()
         return np.array(self._interpreter.get_tensor(self._output["index"]), np.float32)
 
+    @property
+    def side_px(self) -> int:
+        """Side of the network input, in pixels."""
+        return int(self._input["shape"][1])
+
+    @property
+    def width(self) -> int:
+        """How many logits the network gives: 6 or 7."""
+        return int(self._output["shape"][-1])
+
     def operators(self) -> list[str]:
         """Return the distinct operators of the graph, sorted; the delegate's own node is left out."""
         self._interpreter.allocate_tensors()
@@ -57,7 +67,8 @@ class LiteRtNetwork:
 
 def litert_predictor(content: bytes, *, side_px: int, threads: int = 1) -> Predictor:
     """Return a predictor for the bytes of a TFLite variant."""
-    return batched(LiteRtNetwork(content, threads=threads), side_px=side_px)
+    network = LiteRtNetwork(content, threads=threads)
+    return batched(network, side_px=side_px, width=network.width)
 
 
 def keras_predictor(path: Path, *, side_px: int) -> Predictor:
@@ -65,17 +76,20 @@ def keras_predictor(path: Path, *, side_px: int) -> Predictor:
     import keras
 
     model = keras.models.load_model(path, compile=False)
-    return batched(lambda x: np.asarray(model(x, training=False), np.float32), side_px=side_px)
+    width = int(model.output_shape[-1])
+    return batched(lambda x: np.asarray(model(x, training=False), np.float32), side_px=side_px, width=width)
 
 
-def batched(network: Callable[[Float32Array], Float32Array], *, side_px: int) -> Predictor:
-    """Put the shared preprocessing before a network and feed it in batches."""
+def batched(
+    network: Callable[[Float32Array], Float32Array], *, side_px: int, width: int = len(LABELS)
+) -> Predictor:
+    """Put the shared preprocessing before a network of `width` logits and feed it in batches."""
 
     def predict(crops: Sequence[UInt8Array]) -> Float32Array:
         parts = [
             network(prepare_batch(crops[i : i + BATCH], side_px=side_px)) for i in range(0, len(crops), BATCH)
         ]
-        return np.concatenate(parts) if parts else np.empty((0, len(LABELS)), np.float32)
+        return np.concatenate(parts) if parts else np.empty((0, width), np.float32)
 
     return predict
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from models.errors import DatasetError
 from models.expression.abstention import area_under_roc, choose_scope_threshold, choose_threshold
-from models.expression.architectures import NetworkSettings, build_network, count_macs
+from models.expression.architectures import count_macs
 from models.expression.calibrate import (
     expected_calibration_error,
     fit_scope_temperature,
@@ -24,6 +24,7 @@ from models.expression.calibrate import (
 )
 from models.expression.datasets import PackedFaces
 from models.expression.engines import Predictor, litert_predictor
+from models.expression.networks import build_from_table, load_network
 from models.expression.preprocessing import INPUT_LIMIT, INPUT_SIDE_PX
 from models.expression.quantise import representative_inputs, save_bytes, to_float_tflite, to_int8_tflite
 from models.expression.scope import in_scope_probability
@@ -69,9 +70,9 @@ class ExportRequest:
 
 def rebuild_float32(model_path: Path, config: TrainingConfig) -> keras.Model:
     """Load trained weights into a float32 network, whatever precision they were trained in."""
-    trained = keras.models.load_model(model_path, compile=False)
+    trained = load_network(model_path)
     keras.mixed_precision.set_global_policy("float32")
-    model = build_network(NetworkSettings(**config.network))
+    model = build_from_table(config.network)
     model.set_weights(trained.get_weights())
     return model
 
@@ -228,12 +229,13 @@ def write_notice(out: Path) -> None:
     """Write the terms that travel with the weights."""
     (out / "NOTICE").write_text(
         "Countenance expression network\n\n"
-        "Trained from scratch by this project's own pipeline (see manifest.json for the command) on:\n"
+        "Trained by this project's own pipeline (see manifest.json for the command) on:\n"
         "- FER2013 pictures (ICML 2013 challenge; no licence found), exact duplicates across splits removed\n"
         "- FER+ votes (Microsoft, MIT licence)\n"
         "- RAF-DB basic, training split (non-commercial research only)\n\n"
-        "No picture and no third-party weight is part of these files. A network trained on these sets is for\n"
-        "research and evaluation only until the rights are cleared. It reads the expression that a face shows,\n"
+        "and on soft labels from teachers of ours, one of which began as dlib's face-recognition network (Davis King,\n"
+        "CC0 1.0). No picture and no third-party weight is part of these files. A network trained on these sets is\n"
+        "for research and evaluation only until the rights are cleared. It reads the expression that a face shows,\n"
         "not what a person feels, and must not be used at work or in education (EU AI Act, Article 5(1)(f)).\n",
         "utf-8",
     )

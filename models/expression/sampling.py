@@ -8,10 +8,10 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from models.expression.augmentation import AugmentationSettings, augment
+from models.expression.augmentation import AugmentationSettings, augment, spoil
 from models.expression.datasets import PackedFaces
 from models.expression.preprocessing import standardise
-from models.expression.taxonomy import N_LABELS
+from models.expression.taxonomy import N_OUTPUTS, OTHER_COLUMN
 
 
 def sampling_weights(
@@ -42,7 +42,7 @@ def sampling_weights(
     rest = max(0.0, 1.0 - sum(source_shares.get(s, 0.0) for s in present))
     for source in present:
         chosen = names == source
-        counts = np.bincount(labels[chosen], minlength=N_LABELS).astype(np.float64)
+        counts = np.bincount(labels[chosen], minlength=N_OUTPUTS).astype(np.float64)
         inside = np.maximum(counts, 1.0)[labels[chosen]] ** -balance
         share = source_shares.get(source, rest * chosen.sum() / max(unnamed_total, 1))
         weights[chosen] = share * inside / inside.sum()
@@ -73,8 +73,8 @@ class AugmentedBatches(keras.utils.PyDataset):  # type: ignore[misc]
         self._cumulative = np.cumsum(weights)
         self._batch_size = batch_size
         self._steps = steps_per_epoch
-        self._side_px = side_px
-        self._targets = faces.targets * (1 - label_smoothing) + label_smoothing / N_LABELS
+        self.side_px = side_px
+        self._targets = faces.targets * (1 - label_smoothing) + label_smoothing / N_OUTPUTS
         self._augmentation = augmentation
         self._seed = seed
         self._epoch = first_epoch
@@ -86,14 +86,28 @@ class AugmentedBatches(keras.utils.PyDataset):  # type: ignore[misc]
         rng = np.random.default_rng((self._seed, self._epoch, index))
         drawn = np.searchsorted(self._cumulative, rng.random(self._batch_size) * self._cumulative[-1])
         drawn = np.minimum(drawn, len(self._faces) - 1)
+        settings = self._augmentation
         grey = np.stack(
-            [
-                augment(self._faces.grey[i], side_px=self._side_px, settings=self._augmentation, rng=rng)
-                for i in drawn
-            ]
+            [augment(self._faces.grey[i], side_px=self.side_px, settings=settings, rng=rng) for i in drawn]
         )
-        return standardise(grey), self._targets[drawn].astype(np.float32)
+        targets = self._targets[drawn].astype(np.float32)
+        for row in np.flatnonzero(rng.random(len(drawn)) < settings.spoil_share):
+            grey[row] = spoil(grey[row], rng=rng)
+            targets[row] = np.eye(N_OUTPUTS, dtype=np.float32)[OTHER_COLUMN]
+        crops = standardise(grey)
+        if rng.random() < settings.mix_share:
+            crops, targets = _blend(crops, targets, rng=rng)
+        return crops, targets
 
     def on_epoch_end(self) -> None:
         """Move on to the next epoch's draws."""
         self._epoch += 1
+
+
+def _blend(
+    crops: npt.NDArray[np.float32], targets: npt.NDArray[np.float32], *, rng: np.random.Generator
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    # Zhang et al. (2018), mixup, arXiv:1710.09412.
+    share = np.float32(rng.beta(0.4, 0.4))
+    partner = rng.permutation(len(crops))
+    return crops * share + crops[partner] * (1 - share), targets * share + targets[partner] * (1 - share)

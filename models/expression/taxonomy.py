@@ -23,7 +23,10 @@ N_LABELS = len(LABELS)
 OTHER_COLUMN = N_LABELS
 """Column of the seventh logit, "other", in networks that have it: fear, contempt, unknown, not a face."""
 
-LOGIT_WIDTHS = (N_LABELS, N_LABELS + 1)
+N_OUTPUTS = N_LABELS + 1
+"""Width of a training target, and of the networks trained here: the six expressions, then "other"."""
+
+LOGIT_WIDTHS = (N_LABELS, N_OUTPUTS)
 """How many logits a network may give: the six, or the six and "other"."""
 
 OUT_OF_SCOPE = -1
@@ -120,11 +123,24 @@ def ferplus_target(votes: Sequence[int]) -> npt.NDArray[np.float32]:
         float32 of shape (6,), sum 1; all zero where out-of-scope votes are at least half of those kept,
         which marks a picture that says nothing about the six.
     """
-    counts = np.asarray(votes, np.float32)
-    kept = np.where(counts > 1, counts, 0.0)
-    if kept.sum() == 0:
-        kept = counts
+    kept = _without_single_votes(votes)
     six = kept[_FERPLUS_COLUMNS]
     if six.sum() * 2 <= kept.sum():
         return np.zeros(N_LABELS, np.float32)
     return np.asarray(six / six.sum(), np.float32)
+
+
+def ferplus_other(votes: Sequence[int]) -> float:
+    """Return the share of out-of-scope votes (fear, contempt, unknown, not a face) among those kept, in [0, 1].
+
+    Args:
+        votes: ten counts in the order of `FERPLUS_VOTES`; single votes are dropped as in `ferplus_target`.
+    """
+    kept = _without_single_votes(votes)
+    return float(1.0 - kept[_FERPLUS_COLUMNS].sum() / kept.sum())
+
+
+def _without_single_votes(votes: Sequence[int]) -> npt.NDArray[np.float32]:
+    counts = np.asarray(votes, np.float32)
+    kept = np.where(counts > 1, counts, 0.0)
+    return np.asarray(kept if kept.sum() > 0 else counts, np.float32)

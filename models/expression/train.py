@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -16,15 +16,18 @@ import keras
 import numpy as np
 
 from models.errors import DatasetError
-from models.expression.architectures import NetworkSettings, build_network, count_macs
-from models.expression.calibrate import softmax
+from models.expression.architectures import count_macs
 from models.expression.datasets import PackedFaces
+from models.expression.networks import build_from_table
 from models.expression.preprocessing import resize_grey, standardise
 from models.expression.sampling import AugmentedBatches, sampling_weights
 from models.expression.scoring import accuracy, macro_recall
+from models.expression.taxonomy import N_LABELS
 from models.expression.training_config import TrainingConfig
 
 SETTLING_STEPS = 200
+EPOCH_SETTLING_STEPS = 60
+"""Enough to score an epoch by; the last one is settled in full."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,24 +77,33 @@ class CosineByProgress(keras.callbacks.Callback):  # type: ignore[misc]
 
 
 class EpochReport(keras.callbacks.Callback):  # type: ignore[misc]
-    """After each epoch, score the averaged weights on each validation source and save them."""
+    """After each epoch, save the averaged weights, settle them, and score them on each validation source."""
 
-    def __init__(self, *, out: Path, validation: PackedFaces, side_px: int, history: list[dict[str, float]]):
+    def __init__(
+        self,
+        *,
+        out: Path,
+        validation: PackedFaces,
+        batches: AugmentedBatches,
+        history: list[dict[str, float]],
+    ):
         super().__init__()
         self._out = out
+        self._batches = batches
         self._validation = validation
-        self._grey = np.stack([resize_grey(g, side_px) for g in validation.grey])
+        self._grey = np.stack([resize_grey(g, batches.side_px) for g in validation.grey])
         self._history = history
         self._start_s = time.monotonic()
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         """Score, save and print one line; runs while the averaged weights are swapped in."""
         row = {"epoch": float(epoch), "loss": float((logs or {}).get("loss", math.nan))}
-        row |= score_by_source(self.model, self._grey, self._validation)
+        self.model.save(self._out / "averaged.keras", include_optimizer=False)
+        settled = settle_statistics(self._out / "averaged.keras", self._batches, steps=EPOCH_SETTLING_STEPS)
+        row |= score_by_source(settled, self._grey, self._validation)
         row["elapsed_s"] = time.monotonic() - self._start_s
         self._history.append(row)
         (self._out / "history.json").write_text(json.dumps(self._history, indent=1), "utf-8")
-        self.model.save(self._out / "averaged.keras", include_optimizer=False)
         print(json.dumps({k: round(v, 4) for k, v in row.items()}), flush=True)
 
 
@@ -105,9 +117,12 @@ def learning_rate(progress: float, *, peak: float, warmup_share: float) -> float
 def score_by_source(model: keras.Model, grey: np.ndarray, faces: PackedFaces) -> dict[str, float]:
     """Return accuracy and macro recall per source on clean pictures, as `<source>_accuracy` and so on."""
     logits = np.concatenate(
-        [np.asarray(model(standardise(grey[i : i + 256]), training=False)) for i in range(0, len(grey), 256)]
+        [
+            keras.ops.convert_to_numpy(model(standardise(grey[i : i + 256]), training=False))
+            for i in range(0, len(grey), 256)
+        ]
     )
-    predicted = softmax(logits).argmax(axis=1)
+    predicted = logits[:, :N_LABELS].argmax(axis=1)
     scores: dict[str, float] = {}
     for source in sorted(set(faces.sources)):
         chosen = np.asarray(faces.sources) == source
@@ -124,6 +139,7 @@ def train(
     out: Path,
     limit_s: float | None = None,
     resume: bool = False,
+    prepare: Callable[[keras.Model], None] | None = None,
     extra_callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> TrainingResult:
     """Train from scratch, or go on from the last finished epoch in `out` if `resume`.
@@ -135,6 +151,7 @@ def train(
         out: folder for checkpoints, history and the averaged network.
         limit_s: wall-clock limit in seconds; the schedule is stretched to end with it.
         resume: go on from `out`.
+        prepare: gives a new network its first weights, where they are not random.
         extra_callbacks: further Keras callbacks.
 
     Raises:
@@ -146,11 +163,11 @@ def train(
     settings = config.training
     keras.utils.set_random_seed(settings.seed)
     keras.mixed_precision.set_global_policy(settings.precision)
-    network = NetworkSettings(**config.network)
     steps = settings.epoch_pictures // settings.batch_size
     history = _read_history(out) if resume else []
-    model = _compiled(config, network, out=out, resume=resume)
-    batches = _batches(config, training, steps=steps, first_epoch=len(history))
+    model = _compiled(config, out=out, resume=resume, prepare=prepare)
+    side_px = int(model.input_shape[1])
+    batches = augmented_batches(config, training, steps=steps, side_px=side_px, first_epoch=len(history))
     callbacks = [
         CosineByProgress(
             peak=settings.peak_learning_rate,
@@ -161,7 +178,7 @@ def train(
         ),
         keras.callbacks.ModelCheckpoint(out / "checkpoint.keras"),
         keras.callbacks.SwapEMAWeights(swap_on_epoch=True),
-        EpochReport(out=out, validation=validation, side_px=network.input_side_px, history=history),
+        EpochReport(out=out, validation=validation, batches=batches, history=history),
         *extra_callbacks,
     ]
     model.fit(batches, initial_epoch=len(history), epochs=settings.epochs, callbacks=callbacks, verbose=0)
@@ -172,9 +189,10 @@ def train(
     )
 
 
-def _batches(
-    config: TrainingConfig, training: PackedFaces, *, steps: int, first_epoch: int
+def augmented_batches(
+    config: TrainingConfig, training: PackedFaces, *, steps: int, side_px: int, first_epoch: int
 ) -> AugmentedBatches:
+    """Return the training batches that a configuration asks for, from an epoch on."""
     settings = config.training
     return AugmentedBatches(
         training,
@@ -186,7 +204,7 @@ def _batches(
         ),
         batch_size=settings.batch_size,
         steps_per_epoch=steps,
-        side_px=NetworkSettings(**config.network).input_side_px,
+        side_px=side_px,
         label_smoothing=settings.label_smoothing,
         augmentation=config.augmentation,
         seed=settings.seed,
@@ -194,18 +212,24 @@ def _batches(
     )
 
 
-def settle_statistics(model_path: Path, batches: AugmentedBatches, *, steps: int = SETTLING_STEPS) -> None:
+def settle_statistics(
+    model_path: Path, batches: AugmentedBatches, *, steps: int = SETTLING_STEPS
+) -> keras.Model:
     """Let batch normalisation see the averaged weights, whose activations no training step ever met.
 
     Args:
         model_path: averaged network; replaced by the settled one.
         batches: training batches.
         steps: batches to look at; the moving averages forget the old figures after about 100.
+
+    Returns:
+        The settled network, which also lies at `model_path`.
     """
     model = keras.models.load_model(model_path, compile=False)
     for step in range(min(steps, len(batches))):
         model(batches[step][0], training=True)
     model.save(model_path, include_optimizer=False)
+    return model
 
 
 def describe_run(
@@ -222,12 +246,16 @@ def describe_run(
     }
 
 
-def _compiled(config: TrainingConfig, network: NetworkSettings, *, out: Path, resume: bool) -> keras.Model:
+def _compiled(
+    config: TrainingConfig, *, out: Path, resume: bool, prepare: Callable[[keras.Model], None] | None
+) -> keras.Model:
     checkpoint = out / "checkpoint.keras"
     if resume and checkpoint.exists():
         return keras.models.load_model(checkpoint)
     settings = config.training
-    model = build_network(network)
+    model = build_from_table(config.network, fast=True)
+    if prepare:
+        prepare(model)
     model.compile(
         optimizer=keras.optimizers.SGD(
             settings.peak_learning_rate,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -36,6 +36,8 @@ class TrainingSettings:
     stored_side_px: int = 72
     validation_share: float = 0.1
     class_balance: float = 0.45
+    soft_label_share: float = 0.7
+    """Weight of a teacher's answer in the target, where soft labels are given."""
     source_shares: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -46,6 +48,14 @@ class TrainingConfig:
     network: Mapping[str, Any]
     training: TrainingSettings
     augmentation: AugmentationSettings
+
+    def with_network(self, network: Mapping[str, Any]) -> TrainingConfig:
+        """Return the configuration with another network table."""
+        return replace(self, network=network)
+
+    def with_training(self, **changes: Any) -> TrainingConfig:
+        """Return the configuration with some training settings changed."""
+        return replace(self, training=replace(self.training, **changes))
 
 
 def read_config(path: Path = DEFAULT_CONFIG) -> TrainingConfig:
@@ -79,6 +89,8 @@ def _config(raw: Mapping[str, Any], path: Path) -> TrainingConfig:
     network = dict(raw.get("network", {}))
     if "stages" in network:
         network["stages"] = tuple((int(c), int(b)) for c, b in network["stages"])
+    if "inner_channels" in network:
+        network["inner_channels"] = tuple(int(c) for c in network["inner_channels"])
     return TrainingConfig(
         network=network,
         training=_fill(TrainingSettings, raw.get("training", {}), path),

@@ -10,6 +10,7 @@ from models.expression.augmentation import (
     cover,
     recompress,
     relight,
+    spoil,
     warp,
 )
 from models.expression.training_config import DEFAULT_CONFIG, config_from_run, read_config
@@ -91,3 +92,11 @@ def test_a_misspelt_setting_is_refused_by_name(tmp_path) -> None:
 def test_a_folder_that_is_no_run_is_refused(tmp_path) -> None:
     with pytest.raises(DatasetError, match=r"run\.json"):
         config_from_run(tmp_path)
+
+
+def test_a_spoiled_face_is_far_from_the_face_it_was() -> None:
+    ys, xs = np.mgrid[0:48, 0:48]
+    face = (40 + 2 * ys + 60 * (xs > 24) * (ys < 16)).astype(np.uint8)
+    spoiled = [spoil(face, rng=np.random.default_rng(seed)) for seed in range(24)]
+    assert all(s.shape == face.shape and s.dtype == np.uint8 for s in spoiled)
+    assert min(np.abs(s.astype(int) - face).mean() for s in spoiled) > 5

@@ -21,7 +21,7 @@ from models.expression.datasets import (
 )
 from models.expression.preprocessing import resize_grey, to_grey
 from models.expression.splits import Part, digest_fraction, guard_training, part_of
-from models.expression.taxonomy import LABELS, OUT_OF_SCOPE
+from models.expression.taxonomy import FERPLUS_VOTES, LABELS, OUT_OF_SCOPE, ferplus_other
 
 HEADER = "file,split,fer2013_label,neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF"
 
@@ -203,9 +203,17 @@ def test_a_missing_or_foreign_archive_is_refused(tmp_path: Path) -> None:
         list(read_rafdb(empty))
 
 
-def test_packing_leaves_out_pictures_that_teach_nothing(tmp_path: Path) -> None:
+def test_a_packed_target_holds_the_six_and_how_much_is_none_of_them(tmp_path: Path) -> None:
     pictures: list[Picture] = list(read_ferplus(ferplus_archive(tmp_path), ("Training",)))
     packed = pack_pictures(pictures, side_px=32)
-    assert packed.grey.shape == (2, 32, 32)
+    assert packed.targets.shape == (3, 7)
+    np.testing.assert_allclose(packed.targets.sum(axis=1), 1.0, rtol=1e-6)
+    assert packed.labels[2] == 6
     with pytest.raises(DatasetError, match="no picture"):
-        pack_pictures([pictures[2]], side_px=32)
+        pack_pictures([], side_px=32)
+
+
+def test_out_of_scope_votes_take_their_share_of_the_target() -> None:
+    votes = dict.fromkeys(FERPLUS_VOTES, 0) | {"happiness": 6, "contempt": 2, "fear": 1}
+    assert ferplus_other(list(votes.values())) == pytest.approx(0.25)
+    assert ferplus_other([0] * 9 + [10]) == 1.0

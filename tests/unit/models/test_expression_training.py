@@ -41,7 +41,7 @@ def faces(count: int, first_seed: int) -> PackedFaces:
     labels = np.arange(count) % 2 * 3
     return PackedFaces(
         grey=np.stack([stripes(int(label), first_seed + i) for i, label in enumerate(labels)]),
-        targets=np.eye(6, dtype=np.float32)[labels],
+        targets=np.eye(7, dtype=np.float32)[labels],
         labels=labels.astype(np.int64),
         sources=("stripes",) * count,
         digests=tuple(f"{first_seed + i:064x}" for i in range(count)),
@@ -100,6 +100,7 @@ def test_the_exported_family_agrees_with_itself(run: Path, tmp_path: Path) -> No
     from models.manifest import load_manifest
 
     validation = faces(60, 2000)
+    outside = [np.full((32, 32), level, np.uint8) for level in range(0, 250, 5)]
     export_artifact(
         rebuild_float32(run / "averaged.keras", CONFIG),
         training=faces(60, 0),
@@ -107,6 +108,7 @@ def test_the_exported_family_agrees_with_itself(run: Path, tmp_path: Path) -> No
         out=tmp_path,
         request=ExportRequest(version="0", command="-", created=datetime(2026, 1, 1, tzinfo=UTC), sources=()),
         config=CONFIG,
+        outside=outside,
     )
     manifest = load_manifest(tmp_path)
     pictures = list(validation.grey)
@@ -116,6 +118,28 @@ def test_the_exported_family_agrees_with_itself(run: Path, tmp_path: Path) -> No
     np.testing.assert_allclose(full, trained, atol=1e-3)
     assert (quantised.argmax(axis=1) == full.argmax(axis=1)).mean() > 0.95
     assert 0.2 <= manifest.parameters["temperature"] <= 5
+
+
+def test_comparing_files_pairs_every_picture_with_the_first_file(run: Path, tmp_path: Path) -> None:
+    from models.expression.compare import compare_files
+    from models.expression.evaluate import TestSet
+    from models.expression.export import rebuild_float32
+    from models.expression.quantise import to_float_tflite
+
+    model = rebuild_float32(run / "averaged.keras", CONFIG)
+    right = to_float_tflite(model)
+    kernel, bias = model.get_layer("logits").get_weights()
+    model.get_layer("logits").set_weights([kernel * 0, bias * 0 + np.eye(7)[3] * 9])
+    always_surprised = to_float_tflite(model)
+    shown = faces(40, 3000)
+    test_set = TestSet(name="stripes", crops=tuple(shown.grey), labels=shown.labels)
+    table = compare_files({"a": right, "b": always_surprised}, [test_set], rounds=3)
+    assert table["a"]["sets"]["stripes"]["loss_points"] == [0.0, 0.0, 0.0]
+    assert table["b"]["sets"]["stripes"]["accuracy"] == 0.5
+    lost, low, high = table["b"]["sets"]["stripes"]["loss_points"]
+    assert low < lost < high
+    assert lost == pytest.approx(100 * (table["a"]["sets"]["stripes"]["accuracy"] - 0.5))
+    assert table["a"]["ms_1_thread"] > 0 and table["a"]["ms_2_threads"] > 0
 
 
 TINY_CONFIG = """

@@ -1,0 +1,251 @@
+"""The `countenance models` commands that learn: train, distil, prune."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import keras
+    import numpy as np
+    import numpy.typing as npt
+
+    from models.expression.datasets import PackedFaces
+    from models.expression.training_config import TrainingConfig
+
+    Float32Array = npt.NDArray[np.float32]
+
+LABELS_FOLDER = "labels"
+AWARE_RATE = 1e-3
+"""Peak learning rate of training with rounding."""
+
+STARTING_PICTURES = 256
+"""Training pictures whose activations start the teacher's batch normalisation."""
+
+
+def train(arguments: argparse.Namespace) -> int:
+    """Train a network into `--out`; returns the exit status, as all commands here do."""
+    config = prepare_backend(arguments)
+    training, validation = load_parts(arguments.data, config)
+    training = with_soft_labels(training, arguments.soft_labels, config)
+    start = _face_start(arguments.faces, training) if arguments.faces else None
+    return _run(arguments, config, training, validation, start)
+
+
+def distil(arguments: argparse.Namespace) -> int:
+    """Let teachers label the training pictures, then train a student on what they said."""
+    from models.expression.soft_labels import SHIPPED_LABELS
+
+    prepare_backend(arguments)
+    labels = SHIPPED_LABELS
+    if arguments.teacher:
+        labels = arguments.out / LABELS_FOLDER
+        _write_soft_labels(arguments, labels)
+    if arguments.labels_only:
+        return 0
+    arguments.soft_labels, arguments.faces = labels, None
+    return train(arguments)
+
+
+def prune(arguments: argparse.Namespace) -> int:
+    """Drop the channels that matter least from a trained network, then let it recover."""
+    from models.expression.networks import load_network
+    from models.expression.prune import prune_network
+    from models.expression.training_config import config_from_run
+
+    arguments.config = None
+    prepare_backend(arguments)
+    config = config_from_run(arguments.run)
+    trained = load_network(arguments.run / "averaged.keras")
+    narrow, network = prune_network(trained, config.network, keep=arguments.keep)
+    config = config.with_network(network).with_training(
+        epochs=arguments.epochs, peak_learning_rate=arguments.learning_rate
+    )
+    training, validation = load_parts(arguments.data, config)
+    training = with_soft_labels(training, arguments.soft_labels, config)
+    return _run(
+        arguments, config, training, validation, lambda model: model.set_weights(narrow.get_weights())
+    )
+
+
+def prepare_backend(arguments: argparse.Namespace) -> TrainingConfig:
+    """Quieten and size the numeric libraries, and read the configuration that `--config` names."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    import cv2
+    import keras
+
+    from models.expression.training_config import DEFAULT_CONFIG, read_config
+
+    cv2.setNumThreads(1)
+    if arguments.threads and keras.backend.backend() == "torch":
+        import torch
+
+        torch.set_num_threads(arguments.threads)
+    elif arguments.threads and keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        tf.config.threading.set_intra_op_parallelism_threads(arguments.threads)
+    return read_config(arguments.config or DEFAULT_CONFIG)
+
+
+def load_parts(data: Path, config: TrainingConfig) -> tuple[PackedFaces, PackedFaces]:
+    """Read the training and the validation pictures, with a progress bar."""
+    from models.expression.corpus import load_training
+
+    return load_training(
+        data,
+        side_px=config.training.stored_side_px,
+        validation_share=config.training.validation_share,
+        progress=progress_bar("reading", unit=" pictures"),
+    )
+
+
+def with_soft_labels(training: PackedFaces, labels: Path | None, config: TrainingConfig) -> PackedFaces:
+    """Return the pictures with targets moved towards a teacher's answers, if there are any."""
+    if labels is None:
+        return training
+    from models.expression.soft_labels import load_soft_labels, soften
+
+    return soften(training, load_soft_labels(labels), share=config.training.soft_label_share)
+
+
+def aware_network(
+    model: keras.Model, config: TrainingConfig, training: PackedFaces, crops: Float32Array, *, steps: int
+) -> keras.Model:
+    """Return the network after `steps` batches of training with int8 rounding, without batch normalisation."""
+    from models.expression.architectures import NetworkSettings
+    from models.expression.rounding import build_rounded, fold_network, recover_rounded, unround
+    from models.expression.train import augmented_batches
+
+    settings = NetworkSettings(**{k: v for k, v in config.network.items() if k != "kind"})
+    rounded = build_rounded(fold_network(model, settings), settings, crops)
+    batches = augmented_batches(config, training, steps=steps, side_px=settings.input_side_px, first_epoch=0)
+    bar = progress_bar("rounding", unit=" batches")
+    recover_rounded(rounded, (batches[i] for i in bar(range(steps))), peak=AWARE_RATE, steps=steps)
+    return unround(rounded, settings)
+
+
+def progress_bar(what: str, *, unit: str) -> Any:
+    """Return a wrapper of iterables that draws a bar where somebody is watching."""
+    from tqdm import tqdm
+
+    def wrap(items: Iterable[Any]) -> Iterable[Any]:
+        bar: Iterable[Any] = tqdm(items, desc=what, unit=unit, disable=not sys.stderr.isatty())
+        return bar
+
+    return wrap
+
+
+def _run(
+    arguments: argparse.Namespace,
+    config: TrainingConfig,
+    training: PackedFaces,
+    validation: PackedFaces,
+    start: Callable[[keras.Model], None] | None,
+) -> int:
+    from models.expression import train as training_run
+    from models.expression.networks import build_from_table
+
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    facts = training_run.describe_run(
+        config, build_from_table(config.network), n_training=len(training), n_validation=len(validation)
+    )
+    facts["command"] = describe_command(arguments)
+    facts["network"] = dict(config.network)
+    (arguments.out / "run.json").write_text(json.dumps(facts, indent=2) + "\n", "utf-8")
+    result = training_run.train(
+        config,
+        training=training,
+        validation=validation,
+        out=arguments.out,
+        limit_s=arguments.minutes * 60 if arguments.minutes else None,
+        resume=arguments.resume,
+        prepare=start,
+    )
+    print(f"averaged network in {result.model_path}; validation: {json.dumps(dict(result.validation))}")
+    return 0
+
+
+def _face_start(weights: Path, training: PackedFaces) -> Callable[[keras.Model], None]:
+    import numpy as np
+
+    from models.expression.face_network import start_from_faces
+    from models.expression.face_weights import read_face_layers
+    from models.expression.preprocessing import resize_grey, standardise
+
+    layers = read_face_layers(weights)
+
+    def start(model: keras.Model) -> None:
+        side_px = int(model.input_shape[1])
+        drawn = np.random.default_rng(0).permutation(len(training))[:STARTING_PICTURES]
+        start_from_faces(
+            model, layers, standardise(np.stack([resize_grey(training.grey[i], side_px) for i in drawn]))
+        )
+
+    return start
+
+
+def _write_soft_labels(arguments: argparse.Namespace, out: Path) -> None:
+    from datetime import UTC, datetime
+
+    from models.expression.networks import load_network
+    from models.expression.soft_labels import Network, label_softly, write_labels_artifact
+    from models.expression.training_config import config_from_run
+
+    networks: list[tuple[Network, int]] = []
+    for run in arguments.teacher:
+        model = load_network(run / "averaged.keras")
+        networks.append((_network(model), int(model.input_shape[1])))
+    # Pictures are kept as large as the last teacher was trained on; the others shrink them.
+    training, _ = load_parts(arguments.data, config_from_run(arguments.teacher[-1]))
+    manifest = write_labels_artifact(
+        label_softly(training, networks, progress=progress_bar("labelling", unit=" batches")),
+        out,
+        command=describe_command(arguments),
+        created=datetime.now(UTC),
+        sources=tuple(
+            {"name": s, "pictures": str(training.sources.count(s))} for s in sorted(set(training.sources))
+        ),
+    )
+    print(f"{out}: {len(training)} pictures, {manifest.variant().size_bytes} bytes")
+
+
+def _network(model: keras.Model) -> Callable[[Float32Array], Float32Array]:
+    import keras
+    import numpy as np
+
+    def answer(crops: Float32Array) -> Float32Array:
+        if keras.backend.backend() != "torch":
+            return np.asarray(keras.ops.convert_to_numpy(model(crops, training=False)), np.float32)
+        import torch
+
+        with torch.no_grad():
+            return np.asarray(keras.ops.convert_to_numpy(model(crops, training=False)), np.float32)
+
+    return answer
+
+
+def describe_command(arguments: argparse.Namespace) -> str:
+    """Return the command line of a run without its folders, for the manifest."""
+    words = [f"countenance models {arguments.models_command} --data DIR --out RUN"]
+    for name in ("config", "faces", "soft_labels", "run"):
+        value = getattr(arguments, name, None)
+        if value:
+            words.append(f"--{name.replace('_', '-')} {value.name}")
+    words += [f"--teacher {run.name}" for run in getattr(arguments, "teacher", None) or ()]
+    for name in ("minutes", "keep", "epochs", "learning_rate"):
+        value = getattr(arguments, name, None)
+        if value:
+            words.append(f"--{name.replace('_', '-')} {value:g}")
+    earlier = ""
+    if arguments.resume:
+        from models.expression.export import read_run
+
+        words.append("--resume")
+        earlier = str(read_run(arguments.out).get("command", ""))
+    return " && ".join(part for part in (earlier, " ".join(words)) if part)
