@@ -187,7 +187,7 @@ def _threshold_table(rows: Sequence[Mapping[str, Any]]) -> str:
     for r in rows:
         clean = [name for name in ("rafdb", "ferplus") if name in r]
         cells = [f"{percent(r[name]['answered'])}, {percent(r[name]['accuracy'])}" for name in clean]
-        gaps = [_figure(r[f"{name}_gap_points"]) for name in ("race", "gender")]
+        gaps = [_points(r[f"{name}_gap_points"]) for name in ("race", "gender")]
         lines.append((f"{r['threshold']:.3f}{' (this artifact)' if r['own'] else ''}", *cells, *gaps))
     names = [{"rafdb": "RAF-DB", "ferplus": "FER+"}[name] + ": answered, right" for name in clean]
     columns = ("threshold", *names, "race gap, points", "gender gap, points")
@@ -244,6 +244,10 @@ def before_after(body: Mapping[str, Any]) -> str | None:
 Before: artifact `{then.get("artifact_digest", "?")[:16]}`, measured {before.get("measured", "?")} under the same protocol.
 
 {table(("figure", "before", "after"), rows)}{gap_part}"""
+
+
+def _points(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f}"
 
 
 def _figure(value: Any) -> str:

@@ -138,6 +138,6 @@ of dark skin tones are annotated: their intervals are wide, and no gap there is 
 def _limits() -> str:
     return """## Limits and uses
 
-- Small faces (below a sixth of the frame's longer side), profiles and heavily tilted heads are missed in one look.
+- Small faces, profiles and heavily tilted heads are missed in one look; the agent's further looks find part of them.
 - Intended: to find the consenting viewer's face before a camera, on that viewer's machine.
 - Forbidden: to identify, count or watch people who have not consented; use in a workplace or in education."""

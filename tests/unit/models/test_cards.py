@@ -87,7 +87,7 @@ def test_every_measured_part_is_on_the_card(figures: dict[str, Any]) -> None:
     assert "| fear, RAF-DB | 75 |" in card
     assert "53.0 % [70.0, 90.0]*" in card
     assert "| 47.0 % |" in card
-    assert "| 0.942 (this artifact) | 56.5 %, 97.9 % | 16.250 | 14.200 |" in card
+    assert "| 0.942 (this artifact) | 56.5 %, 97.9 % | 16.2 | 14.2 |" in card
     assert "Asian over White | 16.2 | [6.6, 25.9]" in card
     assert "| yaw | 40 deg, flat |" in card
     assert "Before and after" not in card and "quick look" not in card
