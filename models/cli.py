@@ -97,7 +97,10 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
 
 def _add_config(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--config", type=Path, metavar="TOML", help="configuration (default: the shipped street.toml)"
+        "--config",
+        type=Path,
+        metavar="TOML",
+        help="configuration: a file, or the name of a shipped one, such as teacher.toml (default: student.toml)",
     )
 
 

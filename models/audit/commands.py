@@ -22,6 +22,10 @@ KEPT_FROM_BEFORE = ("headline", "gaps", "measured", "artifact")
 def evaluate(arguments: argparse.Namespace) -> int:
     """Measure the artifacts on everything found, and write the figures; returns the exit status."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # The peer and the timing need it, also in a shell where something was just trained on another backend.
+    os.environ["KERAS_BACKEND"] = "tensorflow"
+    if arguments.record and arguments.limit is not None:
+        raise ModelsError("--record keeps figures of whole test sets: leave --limit out")
     from models.audit.accuracy import Engines
     from models.audit.run import AuditRequest, run_audit
     from models.expression.engines import litert_predictor, mini_xception_predictor

@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from models.audit.answers import Answers
-from models.audit.selective import auroc
 from models.errors import DatasetError
+from models.expression.abstention import area_under_roc
 from models.expression.corpus import FERPLUS_ARCHIVE, RAFDB_ARCHIVE
 from models.expression.datasets import decode_picture, read_rafdb
 from models.expression.scoring import wilson_interval
@@ -92,10 +92,10 @@ def describe_outsiders(inside: Answers, outside: dict[str, Answers]) -> dict[str
             "n": len(answers.abstains),
             "abstention": kept / len(answers.abstains),
             "abstention_95": wilson_interval(kept, len(answers.abstains)),
-            "auroc_confidence": auroc(inside.confidence, answers.confidence),
+            "auroc_confidence": area_under_roc(inside.confidence, answers.confidence),
             "auroc_scope": None
             if inside.in_scope is None or answers.in_scope is None
-            else auroc(inside.in_scope, answers.in_scope),
+            else area_under_roc(inside.in_scope, answers.in_scope),
         }
     return table
 

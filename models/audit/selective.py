@@ -1,4 +1,4 @@
-"""How good answers are when the least certain ones may be left out: risk-coverage, Brier score, AUROC.
+"""How good answers are when the least certain ones may be left out: risk-coverage, Brier score.
 
 References:
     Geifman & El-Yaniv (2017), Selective Classification for Deep Neural Networks, arXiv:1705.08500.
@@ -67,21 +67,3 @@ def reliability(confidence: Float64Array, correct: BoolArray, *, bins: int = 15)
         for inside in (bin_of == index for index in range(bins))
         if inside.any()
     ]
-
-
-def auroc(wanted: Float64Array, unwanted: Float64Array) -> float:
-    """Return how probable it is that a wanted case scores above an unwanted one, ties counting half.
-
-    Args:
-        wanted: float64 (n,), scores of cases that should score high.
-        unwanted: float64 (m,), scores of cases that should score low.
-
-    Returns:
-        A share in [0, 1]; NaN if either is empty.
-    """
-    if not len(wanted) or not len(unwanted):
-        return float("nan")
-    ranked = np.sort(unwanted)
-    below = np.searchsorted(ranked, wanted, side="left")
-    upto = np.searchsorted(ranked, wanted, side="right")
-    return float((below + upto).mean() / (2 * len(unwanted)))

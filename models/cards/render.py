@@ -74,7 +74,7 @@ never what a person feels.
 
 - Input: one grey {facts["input_side_px"]} px crop, standardised by its own mean and spread; made from the agent's aligned \
 {facts["crop_side_px"]} px crop by the one shared definition in `models/expression/preprocessing.py`.
-- Output: six logits; one temperature ({facts["temperature"]:.3f}) makes them probabilities.
+- Output: {_output(manifest)}
 - Size: {facts["network_parameters"] / 1e6:.2f} M parameters, {facts["macs"] / 1e6:.1f} M multiply-accumulates; 3x3 and 1x1
   convolutions, ReLU, additions and one average pool.
 - Made by: `{manifest.command}`, {manifest.created_utc}. Measured {figures["measured"]}.
@@ -82,6 +82,17 @@ never what a person feels.
 | variant | file | size | SHA-256 |
 |---|---|---|---|
 {variants}"""
+
+
+def _output(manifest: Manifest) -> str:
+    facts = manifest.parameters
+    six = f"six logits; one temperature ({facts['temperature']:.3f}) makes them probabilities."
+    if manifest.outputs[0].shape[-1] == len(manifest.labels):
+        return six
+    return (
+        f"{six}\n  A seventh, *other*, only marks faces that show none of the six (in scope from "
+        f"{facts['in_scope_above']:.3f} on; temperature {facts['scope_temperature']:.3f}); it never changes the six."
+    )
 
 
 def _data(manifest: Manifest) -> str:

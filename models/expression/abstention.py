@@ -57,9 +57,14 @@ def area_under_roc(kept: Float64Array, refused: Float64Array) -> float:
     """Return the probability that a picture to keep scores above one to refuse, ties counting half.
 
     Args:
-        kept: float64 (n,), scores of pictures that should be kept; n at least 1.
-        refused: float64 (m,), scores of pictures that should not be; m at least 1.
+        kept: float64 (n,), scores of pictures that should be kept.
+        refused: float64 (m,), scores of pictures that should not be.
+
+    Returns:
+        A share in [0, 1]; NaN if either is empty.
     """
+    if not len(kept) or not len(refused):
+        return float("nan")
     ordered = np.sort(refused)
     below = np.searchsorted(ordered, kept, side="left")
     not_above = np.searchsorted(ordered, kept, side="right")

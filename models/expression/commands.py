@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def quantise(arguments: argparse.Namespace) -> int:
     """Write the int8 and float TFLite files of a finished run, rounded in training too if asked for."""
-    _quiet_tensorflow()
+    _use_tensorflow()
     from models.expression.export import REPRESENTATIVE_PICTURES, rebuild_float32
     from models.expression.learning_commands import with_soft_labels
     from models.expression.quantise import representative_inputs, save_bytes, to_float_tflite, to_int8_tflite
@@ -59,6 +59,8 @@ def compare(arguments: argparse.Namespace) -> int:
     from models.face_detector.evaluate import describe_machine
 
     files = {"/".join(path.parts[-2:]): _read(path) for path in arguments.files}
+    if len(files) < len(arguments.files):
+        raise ModelsError("two of the files have the same name in folders of the same name; rename one")
     body = {"files": compare_files(files, load_test_sets(arguments.data, _progress("reading")))}
     body["machine"] = describe_machine()
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
@@ -74,7 +76,7 @@ def compare(arguments: argparse.Namespace) -> int:
 
 def calibrate(arguments: argparse.Namespace) -> int:
     """Fit temperature and threshold on validation pictures, and store them in the artifact's manifest."""
-    _quiet_tensorflow()
+    _use_tensorflow()
     from dataclasses import replace
 
     from models.expression.engines import litert_predictor
@@ -135,7 +137,7 @@ def smooth(arguments: argparse.Namespace) -> int:
 
 def export(arguments: argparse.Namespace) -> int:
     """Quantise, calibrate and write a whole artifact."""
-    _quiet_tensorflow()
+    _use_tensorflow()
     from datetime import UTC, datetime
 
     from models.expression.export import (
@@ -152,7 +154,7 @@ def export(arguments: argparse.Namespace) -> int:
     trained_by = str(read_run(arguments.run).get("command", "countenance models train"))
     request = ExportRequest(
         version=arguments.version,
-        command=f"{trained_by} && countenance models export --data DIR --run RUN --version {arguments.version}",
+        command=export_command(trained_by, version=arguments.version),
         created=datetime.now(UTC),
         sources=tuple(
             {"name": s, "pictures": str(training.sources.count(s))} for s in sorted(set(training.sources))
@@ -175,6 +177,11 @@ def export(arguments: argparse.Namespace) -> int:
         )
     )
     return 0
+
+
+def export_command(trained_by: str, *, version: str) -> str:
+    """Return the commands that make an artifact, without folders, for its manifest."""
+    return f"{trained_by} && countenance models export --data DIR --run RUN --out OUT --version {version}"
 
 
 def _config(path: Path | None) -> TrainingConfig:
@@ -222,5 +229,7 @@ def _progress(what: str) -> Any:
     return progress_bar(what, unit=" pictures")
 
 
-def _quiet_tensorflow() -> None:
+def _use_tensorflow() -> None:
+    """Let Keras run on TensorFlow, whatever trained the network: the converter knows no other backend."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ["KERAS_BACKEND"] = "tensorflow"

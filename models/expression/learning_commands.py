@@ -235,7 +235,8 @@ def describe_command(arguments: argparse.Namespace) -> str:
     words = [f"countenance models {arguments.models_command} --data DIR --out RUN"]
     for name in ("config", "faces", "soft_labels", "run"):
         value = getattr(arguments, name, None)
-        if value:
+        # `distil` has no such option: it finds the labels by itself.
+        if value and (name, arguments.models_command) != ("soft_labels", "distil"):
             words.append(f"--{name.replace('_', '-')} {value.name}")
     words += [f"--teacher {run.name}" for run in getattr(arguments, "teacher", None) or ()]
     for name in ("minutes", "keep", "epochs", "learning_rate"):

@@ -50,7 +50,7 @@ def sampling_weights(
 
 
 class AugmentedBatches(keras.utils.PyDataset):  # type: ignore[misc]
-    """Seeded stream of augmented, standardised training batches of shape (b, side, side, 1) and (b, 6).
+    """Seeded stream of augmented, standardised training batches of shape (b, side, side, 1) and (b, 7).
 
     Batch i of epoch e depends on the seed, e and i alone, so a resumed run sees what an unbroken one would.
     """

@@ -13,7 +13,7 @@ from models.errors import DatasetError
 from models.expression.augmentation import AugmentationSettings
 
 CONFIGS_DIR = Path(__file__).parent / "configs"
-DEFAULT_CONFIG = CONFIGS_DIR / "street.toml"
+DEFAULT_CONFIG = CONFIGS_DIR / "student.toml"
 
 _Settings = TypeVar("_Settings")
 
@@ -61,9 +61,14 @@ class TrainingConfig:
 def read_config(path: Path = DEFAULT_CONFIG) -> TrainingConfig:
     """Read a TOML configuration with the tables network, training and augmentation.
 
+    Args:
+        path: the file; a bare name that is no file here takes the shipped configuration of that name.
+
     Raises:
         DatasetError: the file is missing, is not TOML, or sets something that does not exist.
     """
+    if path == Path(path.name) and not path.exists() and (CONFIGS_DIR / path.name).exists():
+        path = CONFIGS_DIR / path.name
     try:
         raw = tomllib.loads(path.read_text("utf-8"))
     except (OSError, tomllib.TOMLDecodeError) as error:

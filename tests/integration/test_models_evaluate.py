@@ -69,3 +69,11 @@ def test_an_earlier_evaluation_that_is_none_is_refused_at_once(
     ]
     assert main([*command, "--before", str(tmp_path / "e.json")]) == 2
     assert "--before" in capsys.readouterr().err
+
+
+def test_a_quick_look_is_not_recorded_as_what_was_measured(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["models", "evaluate", "--data", str(tmp_path), "--out", str(tmp_path / "o.json")]
+    assert main([*command, "--limit", "4", "--record"]) == 2
+    assert "--limit" in capsys.readouterr().err

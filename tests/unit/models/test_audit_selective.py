@@ -6,7 +6,6 @@ import pytest
 from models.audit.answers import AnswerRule, answer
 from models.audit.selective import (
     area_under_risk_coverage,
-    auroc,
     brier_score,
     curve_points,
     excess_area,
@@ -45,11 +44,6 @@ def test_reliability_bins_hold_every_answer_once() -> None:
     bins = reliability(np.array([0.0, 0.5, 0.51, 1.0]), CORRECT, bins=2)
     assert [b["n"] for b in bins] == [1, 3]
     assert bins[1]["accuracy"] == pytest.approx(1 / 3)
-
-
-def test_auroc_counts_pairs_and_halves_ties() -> None:
-    assert auroc(np.array([2.0, 3.0]), np.array([1.0, 2.0])) == pytest.approx(3.5 / 4)
-    assert np.isnan(auroc(np.array([]), np.array([1.0])))
 
 
 def test_answers_abstain_below_the_confidence_that_was_fixed() -> None:

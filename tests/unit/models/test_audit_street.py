@@ -85,12 +85,24 @@ def test_what_was_not_measured_is_none_in_the_headline() -> None:
     )
 
 
+GAPS = [
+    {"attribute": "abstention, race", "points": 8.0, "lower95_points": 1.0},
+    {"attribute": "detector recall, fairface gender", "points": 7.0, "lower95_points": 2.0},
+]
+
+
+@pytest.mark.parametrize("measured", [GAPS[:1], GAPS[1:], []])
+def test_the_widest_gap_is_not_claimed_where_only_a_part_was_compared(measured: list[object]) -> None:
+    headline = make_headline({"sets": {}, "gaps": measured}, digest="d")
+    assert headline["largest_group_gap_points"] is headline["group_gap_lower_points"] is None
+
+
 @pytest.mark.parametrize(("accuracy", "coverage"), [(0.976, 0.6), (0.974, 0.0)])
 def test_coverage_counts_only_where_the_accuracy_holds(accuracy: float, coverage: float) -> None:
     shipped = {"coverage_at_threshold": 0.6, "accuracy_at_threshold": accuracy, "ece_15": 0.02}
     body = {
         "sets": {"rafdb": {"int8": shipped, "int8_loss_points": [0.1, 0, 1]}},
-        "gaps": [{"points": 8.0, "lower95_points": 1.0}, {"points": 7.0, "lower95_points": 2.0}],
+        "gaps": GAPS,
         "detectors": {"paired": {"mediapipe": {"points": -0.5, "lower95_points": -1.1}}},
     }
     headline = make_headline(body, digest="d")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -91,6 +92,21 @@ def test_every_measured_part_is_on_the_card(figures: dict[str, Any]) -> None:
     assert "Asian over White | 16.2 | [6.6, 25.9]" in card
     assert "| yaw | 40 deg, flat |" in card
     assert "Before and after" not in card and "quick look" not in card
+
+
+def test_the_card_of_seven_logits_says_what_the_seventh_does(figures: dict[str, Any]) -> None:
+    shipped = load_manifest(EXPRESSION_DIR)
+    rule = {"scope_temperature": 1.5, "in_scope_above": 0.4}
+    six, seven = (
+        replace(
+            shipped,
+            outputs=(replace(shipped.outputs[0], shape=(1, width)),),
+            parameters={**shipped.parameters, **rule},
+        )
+        for width in (6, 7)
+    )
+    assert "*other*" not in render_card(six, figures)
+    assert "in scope from 0.400 on; temperature 1.500" in render_card(seven, figures)
 
 
 def test_parts_that_were_left_out_leave_no_section_and_are_named_as_limits(figures: dict[str, Any]) -> None:

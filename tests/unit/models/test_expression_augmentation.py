@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -80,6 +82,17 @@ def test_the_shipped_configuration_is_read_whole() -> None:
     config = read_config()
     assert config.network["input_side_px"] == 56
     assert sum(config.training.source_shares.values()) == pytest.approx(1.0)
+
+
+def test_a_shipped_configuration_is_found_by_its_name_and_a_file_of_that_name_goes_first(
+    tmp_path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert read_config(Path("teacher.toml")).network["kind"] == "face"
+    (tmp_path / "teacher.toml").write_text("[training]\nseed = 99\n", "utf-8")
+    assert read_config(Path("teacher.toml")).training.seed == 99
+    with pytest.raises(DatasetError, match=r"student\.toml"):
+        read_config(tmp_path / "elsewhere" / "student.toml")
 
 
 def test_a_misspelt_setting_is_refused_by_name(tmp_path) -> None:

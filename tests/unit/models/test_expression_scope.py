@@ -105,6 +105,8 @@ def test_the_area_under_the_roc_curve_of_hand_made_cases() -> None:
     assert area_under_roc(np.array([0.9, 0.8]), np.array([0.1, 0.2])) == 1.0
     assert area_under_roc(np.array([0.5, 0.5]), np.array([0.5])) == 0.5
     assert area_under_roc(np.array([0.9, 0.1]), np.array([0.5, 0.0])) == 0.75
+    assert area_under_roc(np.array([2.0, 3.0]), np.array([1.0, 2.0])) == pytest.approx(3.5 / 4)
+    assert np.isnan(area_under_roc(np.array([]), np.array([1.0])))
 
 
 def test_a_manifest_of_seven_logits_brings_its_scope_rule(tmp_path: Path) -> None:

@@ -1,0 +1,44 @@
+"""What a manifest says it was made by can be typed again."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import pytest
+
+from models.cli import add_models_commands
+from models.expression.commands import export_command
+from models.expression.learning_commands import describe_command
+
+
+def parse(command: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(exit_on_error=False)
+    add_models_commands(parser.add_subparsers())
+    return parser.parse_args(command.removeprefix("countenance ").split())
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "models train --data D --out o --config a/teacher.toml --faces f/face.dat --minutes 9",
+        "models train --data D --out o --soft-labels a/labels",
+        "models distil --data D --out o --config a/student.toml --teacher x/one --teacher x/two",
+        "models distil --data D --out o",
+        "models prune --data D --run a/run --out o --keep 0.5 --epochs 3 --soft-labels a/labels",
+    ],
+)
+def test_the_command_that_a_run_records_is_one_that_the_parser_takes(command: str) -> None:
+    arguments = parse(command)
+    if arguments.models_command == "distil":
+        arguments.soft_labels, arguments.faces = Path("found/labels"), None  # as the handler does
+    for recorded in export_command(describe_command(arguments), version="1.2.3").split(" && "):
+        again = parse(recorded)
+        if again.models_command == "export":
+            assert again.version == "1.2.3"
+        else:
+            for name in ("models_command", "minutes", "keep", "epochs"):
+                assert getattr(again, name, None) == getattr(arguments, name, None)
+            assert [run.name for run in getattr(again, "teacher", None) or ()] == [
+                run.name for run in getattr(arguments, "teacher", None) or ()
+            ]
