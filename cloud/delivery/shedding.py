@@ -4,7 +4,8 @@ A result stream fills only when nobody aggregates for long. Its oldest entries t
 
 * frames whose scores go become gaps with reason `lost`, so that they are flagged even where the agent's own word
   about them goes with them;
-* what was reported about sessions goes to the end of the stream; of a session's counters only the largest.
+* what was reported about sessions goes to the end of the stream; of a session's counters only the largest, of its
+  withdrawals one. Where there is no room for all of it, withdrawals come first: none may be lost to a flood of gaps.
 
 A gap may cover a frame that is stored after all: a stored frame beats a gap (rule R3).
 """
@@ -49,8 +50,8 @@ def shed(deliveries: Sequence[Delivery], *, now_utc_us: int) -> Shed:
     for shard in sorted({delivery.shard for delivery in deliveries}):
         going = [delivery for delivery in deliveries if delivery.shard == shard]
         records, events, malformed = _read(going)
-        latest = _without_older_counters(events)
-        said = [*_gaps(records, now_utc_us=now_utc_us), *latest]
+        withdrawn, others = _split_withdrawals(events)
+        said = [*withdrawn, *_gaps(records, now_utc_us=now_utc_us), *_without_older_counters(others)]
         room = len(going) // 2
         kept += [Append(shard=shard, kind=EntryKind.EVENT, payload=encode_event(e)) for e in said[:room]]
         frames += len(records)
@@ -112,6 +113,12 @@ def _gap(first: ScoreRecord, last_frame: int, now_utc_us: int) -> SessionEvent:
         at_utc_us=now_utc_us,
         body=msgspec.Raw(msgspec.json.encode(body)),
     )
+
+
+def _split_withdrawals(events: Sequence[SessionEvent]) -> tuple[list[SessionEvent], list[SessionEvent]]:
+    """Give one withdrawal of each session that has any, and every event that is none."""
+    withdrawn = {(e.tenant, e.session): e for e in events if e.kind == "withdrawn"}
+    return list(withdrawn.values()), [e for e in events if e.kind != "withdrawn"]
 
 
 def _without_older_counters(events: Sequence[SessionEvent]) -> list[SessionEvent]:

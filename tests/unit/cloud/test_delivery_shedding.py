@@ -55,6 +55,14 @@ def test_a_stream_of_reports_alone_still_shrinks_and_what_had_no_room_is_counted
     assert (len(found.kept), found.dropped) == (5, 5)
 
 
+def test_a_withdrawal_is_kept_however_many_gaps_want_its_room() -> None:
+    scattered = [scores_entry([score(n * OPEN_MAX_FRAMES)]) for n in range(20)]
+    withdrawals = [event_entry("withdrawn", session=OTHER, epoch=n) for n in (1, 2)]
+    kept = said([*scattered, *withdrawals])
+    assert [event.session for event in kept if event.kind == "withdrawn"] == [str(OTHER)]
+    assert len(kept) == 11
+
+
 def test_entries_that_do_not_decode_are_counted_and_spoil_nothing() -> None:
     junk = Delivery(shard=0, entry_id="1-1", kind=EntryKind.SCORES, payload=b"junk")
     found = shed([junk, scores_entry([score(3)]), scores_entry([score(4)])], now_utc_us=0)
