@@ -69,15 +69,22 @@ class MeasuredModel:
     sets: tuple[SetFigures, ...]
 
 
-@cache
 def measured_model(sha256: str) -> MeasuredModel | None:
     """Give what was measured of the file with this digest (hexadecimal); None where nothing was."""
+    return _installed().get(sha256)
+
+
+@cache
+def _installed() -> Mapping[str, MeasuredModel]:
+    """Read the installed card once; kept by the digests it holds, never by those that are asked for."""
     try:
         manifest = load_manifest(ARTIFACTS_DIR / "expression")
         card = json.loads(CARD_PATH.read_text("utf-8"))
-        return find_measured(sha256, manifest=manifest, card=card)
+        digests = [variant.sha256 for variant in manifest.variants]
+        found = {digest: find_measured(digest, manifest=manifest, card=card) for digest in digests}
     except (ManifestError, OSError, ValueError):
-        return None
+        return {}
+    return {digest: model for digest, model in found.items() if model is not None}
 
 
 def find_measured(sha256: str, *, manifest: Manifest, card: Mapping[str, Any]) -> MeasuredModel | None:

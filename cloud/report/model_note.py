@@ -118,15 +118,19 @@ def models_of_rows(rows: Iterable[Mapping[str, Any]]) -> list[ScoredFrames]:
     ]
 
 
-@cache
 def installed_note(sha256: str) -> ModelNote | None:
     """Give the note of the installed artifact if one of its files has this digest, else None."""
+    return _installed().get(sha256)
+
+
+@cache
+def _installed() -> Mapping[str, ModelNote]:
     try:
         manifest = load_manifest(ARTIFACTS_DIR / "expression")
     except ManifestError:
-        return None
-    is_here = any(variant.sha256 == sha256 for variant in manifest.variants)
-    return note_of(manifest) if is_here else None
+        return {}
+    note = note_of(manifest)
+    return {variant.sha256: note for variant in manifest.variants}
 
 
 def note_of(manifest: Manifest) -> ModelNote:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from cloud.report import measured
 from cloud.report.confusion import confusion_tables
 from cloud.report.measured import (
     CARD_PATH,
@@ -96,6 +97,13 @@ def test_the_page_shows_shares_of_each_row_and_leaves_rows_without_pictures_empt
     assert "<th scope=row>happy</th><td>80</td><td>20</td>" in html
     assert "<th scope=row>sad</th><td></td>" in html
     assert set_title("mine") == "mine" and "<h4>mine:" in html
+
+
+def test_digests_that_are_asked_for_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    measured_model("0" * 64)
+    monkeypatch.setattr(measured, "load_manifest", lambda *_: pytest.fail("the card is read once"))
+    assert [measured_model(f"{n:064x}") for n in range(20)] == [None] * 20
+    assert measured._installed.cache_info().currsize == 1
 
 
 def test_the_shipped_network_carries_its_own_errors() -> None:
