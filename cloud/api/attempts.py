@@ -8,7 +8,8 @@ F1  Failures are counted per source address (an IPv6 address by its /64) and per
 F2  Who was let in shortly before from the same address with the same prefix is not shut out by the failures of
     others: that pair has a count of its own. So neither a neighbour behind one address nor somebody who knows a
     key's id keeps a studio out, or a viewer from withdrawing.
-F3  Memory is bounded, least recently used first; nothing is written or logged, and nothing outlives the process.
+F3  Memory is bounded, least recently used first; an address is forgotten an hour after it was last counted or let in,
+    at the next attempt of anybody. Nothing is written or logged, and nothing outlives the process.
 
 A missing credential is no guess and counts for nothing.
 """
@@ -22,7 +23,8 @@ from dataclasses import dataclass
 from typing import Any
 
 ENTRIES_MAX = 8_192
-KNOWN_GOOD_S = 3_600.0
+REMEMBERED_S = 3_600.0
+"""How long somebody who was let in is known, and failures are kept; all are forgiven long before."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,18 +73,26 @@ class FailureLimiter:
         for key, allowance in self._counts(attempt, now_s):
             self._spent[key] = (self._level(key, allowance, now_s) + 1, now_s)
             self._spent.move_to_end(key)
-        _bound(self._spent, self._entries_max)
+        self._forget(now_s)
 
     def succeeded(self, attempt: Attempt, *, now_s: float) -> None:
         """Remember who was let in, and from where (F2)."""
         key = (attempt.address, attempt.prefix)
         self._good[key] = now_s
         self._good.move_to_end(key)
+        self._forget(now_s)
+
+    def _forget(self, now_s: float) -> None:
+        while self._spent and _is_due(next(iter(self._spent.values()))[1], now_s):
+            self._spent.popitem(last=False)
+        while self._good and _is_due(next(iter(self._good.values())), now_s):
+            self._good.popitem(last=False)
+        _bound(self._spent, self._entries_max)
         _bound(self._good, self._entries_max)
 
     def _counts(self, attempt: Attempt, now_s: float) -> list[tuple[Key, Allowance]]:
         pair = (attempt.address, attempt.prefix)
-        if now_s - self._good.get(pair, -math.inf) < KNOWN_GOOD_S:
+        if not _is_due(self._good.get(pair, -math.inf), now_s):
             return [(pair, PER_PREFIX)]
         counts: list[tuple[Key, Allowance]] = [((attempt.address,), PER_ADDRESS)]
         if attempt.prefix:
@@ -105,6 +115,10 @@ def source_of(host: str | None) -> str:
         mapped = address.ipv4_mapped
         return str(mapped) if mapped else str(ipaddress.ip_network((address, 64), strict=False))
     return str(address)
+
+
+def _is_due(at_s: float, now_s: float) -> bool:
+    return now_s - at_s >= REMEMBERED_S
 
 
 def _bound(entries: OrderedDict[Key, Any], entries_max: int) -> None:

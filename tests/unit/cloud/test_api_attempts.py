@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloud.api.attempts import PER_ADDRESS, PER_PREFIX, Attempt, FailureLimiter, source_of
+from cloud.api.attempts import PER_ADDRESS, PER_PREFIX, REMEMBERED_S, Attempt, FailureLimiter, source_of
 
 
 def attempt(address: str = "192.0.2.1", prefix: str = "key:1") -> Attempt:
@@ -55,6 +55,16 @@ def test_memory_is_bounded_and_the_longest_unused_goes_first() -> None:
         limiter.failed(attempt(f"10.0.0.{n}", prefix=""), now_s=0)
         limiter.succeeded(attempt(f"10.0.0.{n}"), now_s=0)
     assert len(limiter) == 20
+
+
+def test_addresses_are_forgotten_after_an_hour_whoever_comes_next() -> None:
+    limiter = FailureLimiter()
+    limiter.failed(attempt(), now_s=0)
+    limiter.succeeded(attempt("192.0.2.2"), now_s=0)
+    limiter.succeeded(attempt("192.0.2.3"), now_s=REMEMBERED_S - 1)
+    assert len(limiter) == 4
+    limiter.succeeded(attempt("192.0.2.3"), now_s=REMEMBERED_S)
+    assert len(limiter) == 1
 
 
 def test_a_clock_that_steps_back_forgives_nothing() -> None:
