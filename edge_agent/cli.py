@@ -170,7 +170,8 @@ def _preview(arguments: argparse.Namespace) -> int:
             continue
         found = f"{path}: {len(outcome.crop.content)} bytes as {outcome.crop.step.name} would leave, sealed"
         if arguments.out is not None:
-            shown = arguments.out / f"{path.stem}.jpg"
+            # never the picture's own name: `--out` may be the folder that it lies in
+            shown = arguments.out / f"{path.name}.crop.jpg"
             _write(shown, outcome.crop.content)
             found += f"; they show {shown}"
         print(found)

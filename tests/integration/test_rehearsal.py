@@ -25,12 +25,13 @@ def test_what_arrives_is_what_the_network_says_about_the_crop_that_left(
 ) -> None:
     from edge_agent.cli import main as agent
 
-    face = tmp_path / "face.png"
-    face.write_bytes(encoded(draw_face(256)))
+    face, picture = tmp_path / "face.jpg", cv2.imencode(".jpg", draw_face(256))[1].tobytes()
+    face.write_bytes(picture)
     home = ["--home", str(tmp_path / "home")]
-    assert agent(["preview", str(face), "--out", str(tmp_path / "shown"), *home]) == 0
+    assert agent(["preview", str(face), "--out", str(tmp_path), *home]) == 0
     assert "would leave, sealed" in capsys.readouterr().out
-    left = cv2.imread(str(tmp_path / "shown" / "face.jpg"), cv2.IMREAD_COLOR_RGB)
+    assert face.read_bytes() == picture, "a crop is never written over the picture that it is from"
+    left = cv2.imread(str(tmp_path / "face.jpg.crop.jpg"), cv2.IMREAD_COLOR_RGB)
     artifact = load_expression()
     direct = litert_predictor(artifact.manifest.read("int8"), side_px=artifact.input_side_px)([left])[0]
 
