@@ -25,8 +25,11 @@ SESSIONS_MAX = 10_000
 PORT_MAX = 65_535
 ICE_URLS_MAX = 4
 TURN_SECRET_MIN_CHARS = 16
-_ICE_HOST = r"(?:[\w.-]+|\[[0-9a-fA-F:.]+\])(?::\d{1,5})?"
-_ICE_URL = re.compile(rf"stun:{_ICE_HOST}|turns?:{_ICE_HOST}(?:\?transport=(?:udp|tcp))?")
+_ICE_HOST = r"[\w.-]+(?::\d{1,5})?"
+_ICE_URL = re.compile(
+    rf"stun:{_ICE_HOST}|turn:{_ICE_HOST}(?:\?transport=(?:udp|tcp))?|turns:{_ICE_HOST}(?:\?transport=tcp)?"
+)
+"""What aiortc can use: it reads no literal IPv6 address, and speaks TURN over TLS on TCP alone."""
 
 
 class Role(StrEnum):
@@ -108,7 +111,8 @@ class Settings:
         shards: number of stream shards, 1 to 4096; the same in every process.
         classifier: engine of the classify worker.
         max_sessions: live sessions one ingest process admits, 1 to 10000.
-        ice_urls: STUN and TURN servers for ingest and the agents, four at most; none on one machine.
+        ice_urls: STUN and TURN servers for ingest and the agents, four at most; none on one machine. Ingest and our
+            agent use the first of each kind.
         turn_secret: shared with the TURN servers, for short-lived credentials; "" without such a server.
         controller: who is named as data controller in notices and receipts.
         log_level: debug, info, warning or error.
@@ -244,7 +248,7 @@ class _Given:
         urls = tuple(url.strip() for url in self._raw("ICE_URLS").split(",") if url.strip())
         if len(urls) > ICE_URLS_MAX or not all(_ICE_URL.fullmatch(url) for url in urls):
             raise ConfigError(
-                f"ICE_URLS must be at most {ICE_URLS_MAX} addresses with commas between them, "
+                f"ICE_URLS must be at most {ICE_URLS_MAX} names or IPv4 addresses with commas between them, "
                 "as stun:stun.example.org:3478,turn:turn.example.org:3478?transport=udp"
             )
         return urls

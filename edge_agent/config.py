@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from edge_agent.invite import Invite
 FPS_RANGE = (1.0, 60.0)
 DURATION_MAX_S = 6 * 3600.0
 CAMERA_DELAY_MAX_MS = 500
+ICE_URL_PATTERN = r"^(stun|turns?):[A-Za-z0-9_.-]+(:[0-9]{1,5})?(\?transport=(udp|tcp))?$"
+"""STUN and TURN servers that aiortc can read; literal IPv6 addresses are not among them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,3 +60,7 @@ class RunSettings:
             raise SettingError("--duration must lie in 0..21600 seconds")
         if not 0 <= self.camera_delay_ms <= CAMERA_DELAY_MAX_MS:
             raise SettingError("--camera-delay-ms must lie in 0..500")
+        if not all(re.search(ICE_URL_PATTERN, url) for url in self.ice_servers):
+            raise SettingError(
+                "--ice-server must be like stun:stun.example.org:3478; no literal IPv6 address"
+            )

@@ -9,6 +9,7 @@ from typing import Annotated, TypeVar
 
 import msgspec
 
+from edge_agent.config import ICE_URL_PATTERN
 from edge_agent.consenting import JoinInfo
 from edge_agent.errors import PlatformAwayError, PlatformError
 from edge_agent.invite import Invite
@@ -22,7 +23,7 @@ T = TypeVar("T")
 class IceServer(msgspec.Struct, frozen=True, kw_only=True):
     """A STUN or TURN server for one connection; user name and credential are empty for STUN."""
 
-    url: Annotated[str, msgspec.Meta(pattern="^(stun|turns?):", max_length=256)]
+    url: Annotated[str, msgspec.Meta(pattern=ICE_URL_PATTERN, max_length=256)]
     username: Annotated[str, msgspec.Meta(max_length=256)] = ""
     credential: Annotated[str, msgspec.Meta(max_length=256)] = ""
 

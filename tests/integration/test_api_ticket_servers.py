@@ -53,7 +53,7 @@ async def test_every_ticket_has_servers_with_a_credential_of_its_own(studio: Stu
     assert tickets[1].ice_servers[1].username != turn.username
 
 
-@pytest.mark.parametrize("url", ["https://x", "turn:" + "x" * 300])
+@pytest.mark.parametrize("url", ["https://x", "turn:" + "x" * 300, "stun:", "stun:[::1]:3478"])
 def test_an_agent_takes_no_server_of_another_kind(url: str) -> None:
     answer = {"ticket": "t", "ingest_url": "ws://x", "ice_servers": [{"url": url}]}
     with pytest.raises(msgspec.ValidationError):

@@ -59,6 +59,8 @@ def test_addresses_with_passwords_stay_out_of_the_repr() -> None:
         ("ICE_URLS", "https://x", "stun:stun.example.org"),
         ("ICE_URLS", "turn:x?transport=sctp", "stun:stun.example.org"),
         ("ICE_URLS", "stun:user@x", "stun:stun.example.org"),
+        ("ICE_URLS", "stun:[2001:db8::1]:3478", "names or IPv4 addresses"),
+        ("ICE_URLS", "turns:x?transport=udp", "stun:stun.example.org"),
         ("LOG_LEVEL", "loud", "debug, info, warning, error"),
     ],
 )
@@ -87,13 +89,13 @@ def test_binds_of_both_families_are_read_and_written() -> None:
 
 
 def test_a_turn_server_needs_a_secret_that_only_the_processes_concerned_are_given() -> None:
-    asked = {**API, "COUNTENANCE_ICE_URLS": "stun:a.example, turns:[2001:db8::1]:5349?transport=tcp"}
+    asked = {**API, "COUNTENANCE_ICE_URLS": "stun:a.example, turns:192.0.2.1:5349?transport=tcp"}
     with pytest.raises(ConfigError, match="COUNTENANCE_TURN_SECRET"):
         load_settings(Role.INGEST, environ=asked)
     asked["COUNTENANCE_TURN_SECRET"] = "geheim-und-lang-genug"
     for role in (Role.API, Role.INGEST):
         settings = load_settings(role, environ=asked)
-        assert settings.ice_urls == ("stun:a.example", "turns:[2001:db8::1]:5349?transport=tcp")
+        assert settings.ice_urls == ("stun:a.example", "turns:192.0.2.1:5349?transport=tcp")
         assert settings.turn_secret == "geheim-und-lang-genug"
         assert "geheim" not in repr(settings)
     for role in (Role.CLASSIFY, Role.AGGREGATE, Role.LIFECYCLE):

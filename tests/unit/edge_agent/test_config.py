@@ -21,6 +21,8 @@ def test_defaults_are_within_their_ranges():
         {"duration_s": 1e6},
         {"camera_delay_ms": -1},
         {"camera_delay_ms": 501},
+        {"ice_servers": ("stun:[::1]:3478",)},
+        {"ice_servers": ("stun:a.example", "https://x")},
     ],
 )
 def test_a_setting_out_of_range_is_refused_by_name(change):
