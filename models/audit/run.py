@@ -22,7 +22,9 @@ from models.audit.detection import (
     trait_groups,
 )
 from models.audit.groups import (
+    FAIRFACE_ARCHIVE,
     GAP_ATTRIBUTES,
+    UTK_ARCHIVE,
     People,
     abstention_groups,
     compare_groups,
@@ -46,6 +48,8 @@ Bar = Callable[[str], Callable[[Iterable[Any]], Iterable[Any]]]
 
 PARTS = ("street", "detectors", "groups", "slices", "outsiders")
 NO_STREET = "the studio's side is not installed beside this package"
+NO_PEOPLE = f"neither {UTK_ARCHIVE} nor {FAIRFACE_ARCHIVE} is in the data folder"
+NO_OUTSIDERS = "no picture that shows none of the six is in the data folder"
 GAP_LEAST = 400
 """Only groups of at least this many are compared in the headline's gaps."""
 
@@ -109,10 +113,16 @@ def run_audit(request: AuditRequest) -> dict[str, Any]:
         )
     if "outsiders" not in skipped:
         body["outsiders"] = _outsiders(request, logits, rule)
-    body["skipped"] = skipped
+    body["skipped"] = skipped | _absent(body)
     body["limited_to"] = request.limit
     body["headline"] = make_headline(body, digest=request.artifact.manifest.variant("int8").sha256)
     return body
+
+
+def _absent(body: Mapping[str, Any]) -> dict[str, str]:
+    """Say of each part that was wanted and measured nothing why."""
+    reasons = {"groups": NO_PEOPLE, "outsiders": NO_OUTSIDERS}
+    return {part: why for part, why in reasons.items() if part in body and not body[part]}
 
 
 def limit_set(test_set: TestSet, limit: int | None) -> TestSet:
