@@ -16,6 +16,7 @@ from cloud.api.problems import ProblemError
 from cloud.api.schemas import DAY_MS
 from cloud.api.security import Principal, Scope, needs
 from cloud.api.session_data import load_session_data
+from cloud.ports.scoring import ON_DEVICE
 from cloud.report.baseline import (
     PREROLL,
     Baseline,
@@ -159,7 +160,9 @@ async def read_report(session_id: UUID, context: Context, principal: Reader) -> 
 def _table_headers(name: str, viewer: ViewerTimeline) -> dict[str, str]:
     """Name the file, and where the errors of the models that scored it are told: a table has no room for them."""
     links = ", ".join(
-        f'</v1/models/{scored.model.sha256.hex()}>; rel="describedby"' for scored in viewer.models
+        f'</v1/models/{scored.model.sha256.hex()}>; rel="describedby"'
+        for scored in viewer.models
+        if scored.model != ON_DEVICE
     )
     headers = {"Content-Disposition": f'attachment; filename="{name}"'}
     return headers | {"Link": links} if links else headers
