@@ -143,10 +143,10 @@ def export(arguments: argparse.Namespace) -> int:
     from models.expression.export import (
         ExportRequest,
         export_artifact,
-        read_run,
         rebuild_float32,
         write_notice,
     )
+    from models.expression.training_config import read_run
 
     config = _run_config(arguments.run)
     training, validation = _load(arguments.data, config)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -239,12 +238,6 @@ def write_notice(out: Path) -> None:
         "not what a person feels, and must not be used at work or in education (EU AI Act, Article 5(1)(f)).\n",
         "utf-8",
     )
-
-
-def read_run(run: Path) -> dict[str, Any]:
-    """Return what `train` wrote about a run, or an empty table."""
-    path = run / "run.json"
-    return json.loads(path.read_text("utf-8")) if path.exists() else {}
 
 
 def _balanced_sources(faces: PackedFaces) -> np.ndarray:

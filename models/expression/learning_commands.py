@@ -245,7 +245,7 @@ def describe_command(arguments: argparse.Namespace) -> str:
             words.append(f"--{name.replace('_', '-')} {value:g}")
     earlier = ""
     if arguments.resume:
-        from models.expression.export import read_run
+        from models.expression.training_config import read_run
 
         words.append("--resume")
         earlier = str(read_run(arguments.out).get("command", ""))

@@ -90,6 +90,12 @@ def config_from_run(run: Path) -> TrainingConfig:
     return _config(raw, path)
 
 
+def read_run(run: Path) -> dict[str, Any]:
+    """Return what `train` wrote about a run, or an empty table."""
+    path = run / "run.json"
+    return json.loads(path.read_text("utf-8")) if path.exists() else {}
+
+
 def _config(raw: Mapping[str, Any], path: Path) -> TrainingConfig:
     network = dict(raw.get("network", {}))
     if "stages" in network:
