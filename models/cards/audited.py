@@ -93,7 +93,7 @@ def outsiders(figures: Mapping[str, Any]) -> str:
             kind,
             str(f["n"]),
             share(f, "abstention"),
-            f"{f['auroc_confidence']:.3f}",
+            "-" if f["auroc_confidence"] is None else f"{f['auroc_confidence']:.3f}",
             "-" if f["auroc_scope"] is None else f"{f['auroc_scope']:.3f}",
         )
         for kind, f in figures.items()

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.errors import DatasetError
-from models.expression.abstention import area_under_roc, choose_scope_threshold, choose_threshold
+from models.expression.abstention import area_under_roc, choose_scope_threshold, choose_threshold_for_all
 from models.expression.architectures import count_macs
 from models.expression.calibrate import (
     expected_calibration_error,
@@ -149,7 +149,7 @@ def calibrate_on_validation(
     float32: Predictor,
     outside: Sequence[UInt8Array] = (),
 ) -> tuple[dict[str, float], dict[str, float]]:
-    """Fit temperature and confidence threshold on the int8 variant, each source counting equally.
+    """Fit temperature (each source counting equally) and confidence threshold (for the worst source) on int8.
 
     Args:
         validation: pictures of the six.
@@ -172,8 +172,8 @@ def calibrate_on_validation(
     probabilities = softmax(logits, temperature=temperature)
     predicted = probabilities.argmax(axis=1)
     correct = predicted == validation.labels
-    threshold = choose_threshold(
-        probabilities[chosen].max(axis=1), correct[chosen], wanted_accuracy=CONFIDENT_ACCURACY
+    threshold = choose_threshold_for_all(
+        probabilities.max(axis=1), correct, validation.sources, wanted_accuracy=CONFIDENT_ACCURACY
     )
     float_predicted = float32(pictures)[:, :N_LABELS].argmax(axis=1)
     parameters = {"temperature": temperature, "confident_above": threshold}

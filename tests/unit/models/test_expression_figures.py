@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.expression.abstention import choose_threshold, coverage_and_accuracy
+from models.expression.abstention import choose_threshold, choose_threshold_for_all, coverage_and_accuracy
 from models.expression.calibrate import expected_calibration_error, fit_temperature, softmax
 from models.expression.evaluate import measure
 from models.expression.scoring import (
@@ -120,3 +120,17 @@ def test_measured_figures_agree_with_each_other() -> None:
     assert figures["recall"]["disgust"] is None
     assert figures["coverage_at_threshold"] == 1.0
     assert sum(map(sum, figures["confusion"])) == figures["n"] == 4
+
+
+def test_a_threshold_holds_for_the_hardest_source_not_on_average() -> None:
+    confidence = np.tile(np.linspace(0.5, 1.0, 1000), 2)
+    easy, hard = np.ones(1000, np.bool_), np.linspace(0.5, 1.0, 1000) > 0.9
+    correct = np.concatenate([easy, hard])
+    sources = ("easy",) * 1000 + ("hard",) * 1000
+    together = choose_threshold(confidence, correct, wanted_accuracy=0.98)
+    for_all = choose_threshold_for_all(confidence, correct, sources, wanted_accuracy=0.98)
+    assert together < 0.897 < for_all < 0.9
+    few = ("easy",) * 1000 + ("hard", "rare") * 500
+    assert choose_threshold_for_all(confidence, correct, few, wanted_accuracy=0.98) == pytest.approx(
+        for_all, abs=2e-3
+    )
