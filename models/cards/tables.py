@@ -27,8 +27,10 @@ def share(figures: dict[str, Any], name: str) -> str:
     return percent(figures[name], figures[f"{name}_95"])
 
 
-def points(values: Sequence[float]) -> str:
-    """Write a difference in points with its bounds."""
+def points(values: Sequence[float | None]) -> str:
+    """Write a difference in points with its bounds; a dash where nothing could be compared."""
+    if any(value is None for value in values):
+        return "-"
     return f"{values[0]:+.2f} [{values[1]:+.2f}, {values[2]:+.2f}]"
 
 

@@ -57,8 +57,8 @@ def portrait_for(name: str) -> np.ndarray:
 
 def probabilities(outputs: dict[str, np.ndarray]) -> np.ndarray:
     """What is decided with: a probability per anchor, or per expression."""
-    if "6" in outputs:
-        powers = np.exp(outputs["6"] - outputs["6"].max())
+    if "7" in outputs:
+        powers = np.exp(outputs["7"] - outputs["7"].max())
         return powers / powers.sum()
     return 1 / (1 + np.exp(-np.clip(outputs["1"], -30, 30)))
 
