@@ -10,9 +10,11 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 
+from cloud.ports.scoring import ScoredFrames, ScoringModel
 from cloud.report.page import TimelinePage, render_timeline_page
 from cloud.report.traces import FrameCounters, FrameGap, FrameTrace
 from cloud.report.viewers import ViewerTimeline
+from models.manifest import ARTIFACTS_DIR, load_manifest
 from privacy.expressions import Expression
 from tests.browser.conftest import open_tab
 
@@ -47,6 +49,15 @@ def viewer(pseudonym: str, *, opted_out: frozenset[Expression] = frozenset()) ->
         ),
         latency={"classified": [0] * 25 + [505], "committed": [0] * 60 + [505]},
         opted_out=opted_out,
+        models=[ScoredFrames(model=installed(), frames=505)],
+    )
+
+
+def installed() -> ScoringModel:
+    found = load_manifest(ARTIFACTS_DIR / "expression")
+    variant = found.variant("int8")
+    return ScoringModel(
+        name=found.name, version=found.version, variant=variant.id, sha256=bytes.fromhex(variant.sha256)
     )
 
 
@@ -124,7 +135,7 @@ async def test_a_reader_finds_who_what_why_and_by_which_model(browser: Any, page
     for expected in (
         "harbour lights", "viewer-1", "505 of 600 captured frames scored", "71 % of the title's seconds",
         "network busy", "5.0\u20138.0", "26 ms", "what was on the face, not what was felt", "not what people felt",
-        "the model that reads expressions", "right on",
+        "what read the expressions", "expression 0.", "1,010 frames", "right on",
     ):  # fmt: skip
         assert expected in text, expected
     assert "_" not in text.replace("mini_xception", "")

@@ -115,9 +115,9 @@ async def test_what_was_reported_before_redis_was_killed_reaches_the_session(
                 await asyncio.sleep(0.3)
             await asyncio.to_thread(server.stop)
             server = await asyncio.to_thread(embedded.start, tmp_path / "redis", port=port, password="p")
-            await eventually(lambda: has_events(redis, REPORTED + (not is_quiet)))
+            await eventually(lambda: has_events(redis, REPORTED + (not is_quiet)), within_s=20)
             async with aggregating(redis, pool):
-                await eventually(lambda: is_told(pool, consented, captured=10 + (not is_quiet)))
+                await eventually(lambda: is_told(pool, consented, captured=10 + (not is_quiet)), within_s=20)
             await peer.close()
         assert (await Registry(pool).get_session(consented.tenant, consented.session)).state == "live"
     finally:

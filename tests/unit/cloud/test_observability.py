@@ -124,10 +124,10 @@ def test_a_librarys_message_keeps_its_template_and_loses_its_arguments(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     def write() -> None:
-        logging.getLogger("aioice").warning("candidate %s failed", "192.0.2.7")
-        logging.getLogger("aioice").warning("candidate 192.0.2.8 failed")
+        logging.getLogger("some.library").warning("candidate %s failed", "192.0.2.7")
+        logging.getLogger("some.library").warning("candidate 192.0.2.8 failed")
 
     first, second = lines_of(capsys, write)
-    assert first["event"] == "candidate %s failed" and first["logger"] == "aioice"
+    assert first["event"] == "candidate %s failed" and first["logger"] == "some.library"
     assert second["event"] == "library message"
     assert "192.0.2" not in json.dumps([first, second])
