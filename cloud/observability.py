@@ -142,7 +142,8 @@ def configure_logging(settings: Settings) -> None:
         processors=[*shared, final],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=True,
+        # Not cached: whoever configures anew (a test, a restarted server) must reach loggers already used.
+        cache_logger_on_first_use=False,
     )
     structlog.contextvars.bind_contextvars(process=str(settings.role))
     handler = logging.StreamHandler(sys.stderr)

@@ -1,5 +1,9 @@
 """Fixtures that several kinds of test share."""
 
+from collections.abc import Iterator
+
+import pytest
+import structlog
 from hypothesis import settings
 
 # How long one example takes says how busy the machine is, and nothing about the code.
@@ -7,3 +11,10 @@ settings.register_profile("any_machine", deadline=None)
 settings.load_profile("any_machine")
 
 pytest_plugins = ["tests.fixtures_postgres", "tests.fixtures_redis"]
+
+
+@pytest.fixture(autouse=True)
+def _logging_of_this_test_alone() -> Iterator[None]:
+    """Undo what a command started in this process configured: its streams are closed after the test."""
+    yield
+    structlog.reset_defaults()
