@@ -117,6 +117,12 @@ def _add_train(commands: Any) -> None:
     parser.add_argument(
         "--faces", type=Path, metavar="FILE", help="face-recognition weights to start a teacher from"
     )
+    parser.add_argument(
+        "--start",
+        type=Path,
+        metavar="FILE.keras",
+        help="go on from a network's weights, such as the shipped one's",
+    )
     parser.add_argument("--soft-labels", type=Path, metavar="PATH", help="a teacher's answers to learn from")
     _add_run_options(parser)
 

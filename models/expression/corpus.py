@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +24,9 @@ from models.expression.datasets import (
 )
 from models.expression.preprocessing import resize_grey, to_grey
 from models.expression.splits import Part, guard_training, select_part
+from models.expression.street_views import street_views
 from models.expression.taxonomy import OUT_OF_SCOPE, one_hot
+from models.face_detector.still_search import FaceDetector
 
 FERPLUS_ARCHIVE = "fer2013plus.zip"
 RAFDB_ARCHIVE = "rafdb.zip"
@@ -69,7 +72,12 @@ def known_test_digests(data: Path) -> frozenset[str]:
 
 
 def load_training(
-    data: Path, *, side_px: int, validation_share: float, progress: Progress = iter
+    data: Path,
+    *,
+    side_px: int,
+    validation_share: float,
+    load_detector: Callable[[], FaceDetector] | None = None,
+    progress: Callable[[Iterable[Any]], Iterable[Any]] = iter,
 ) -> tuple[PackedFaces, PackedFaces]:
     """Read and pack the training and the validation part.
 
@@ -77,7 +85,8 @@ def load_training(
         data: folder with the archives or with labelled pictures.
         side_px: side of the packed pictures, in pixels.
         validation_share: share of training pictures to hold out, by file digest.
-        progress: wraps the iteration, for a progress bar.
+        load_detector: makes a face detector; if given, each picture's street view is packed too.
+        progress: wraps each iteration, for a progress bar.
 
     Raises:
         DatasetError: nothing to read, or a test picture among the training pictures.
@@ -91,15 +100,24 @@ def load_training(
                 seen.add(picture.digest)
                 chosen.append(picture)
     forbidden = known_test_digests(data)
-    training = pack_pictures(guard_training(parts[Part.TRAIN], forbidden=forbidden), side_px=side_px)
     # Validation is scored as the tests are: by the hard label, where there is one.
-    scored = (
+    parts[Part.VALIDATION] = [
         replace(p, target=one_hot(p.label), other=0.0)
         for p in parts[Part.VALIDATION]
         if p.label != OUT_OF_SCOPE
+    ]
+    training, validation = (
+        pack_pictures(guard_training(chosen, forbidden=forbidden), side_px=side_px)
+        for chosen in parts.values()
     )
-    validation = pack_pictures(guard_training(scored, forbidden=forbidden), side_px=side_px)
-    return training, validation
+    if load_detector is None:
+        return training, validation
+    pictures = [p.pixels for chosen in parts.values() for p in chosen]
+    views, _ = street_views(
+        pictures, (*training.digests, *validation.digests), load_detector, side_px=side_px, progress=progress
+    )
+    count = len(training)
+    return replace(training, street=views[:count]), replace(validation, street=views[count:])
 
 
 def load_outside(

@@ -16,7 +16,9 @@ from models.errors import DatasetError
 from models.expression.abstention import area_under_roc, choose_scope_threshold, choose_threshold_for_all
 from models.expression.architectures import count_macs
 from models.expression.calibrate import (
+    LabelScaling,
     expected_calibration_error,
+    fit_label_scaling,
     fit_scope_temperature,
     fit_temperature,
     softmax,
@@ -24,7 +26,7 @@ from models.expression.calibrate import (
 from models.expression.datasets import PackedFaces
 from models.expression.engines import Predictor, litert_predictor
 from models.expression.networks import build_from_table, load_network
-from models.expression.preprocessing import INPUT_LIMIT, INPUT_SIDE_PX
+from models.expression.preprocessing import INPUT_LIMIT, INPUT_SIDE_PX, resize_grey, standardise
 from models.expression.quantise import representative_inputs, save_bytes, to_float_tflite, to_int8_tflite
 from models.expression.scope import in_scope_probability
 from models.expression.scoring import accuracy
@@ -89,7 +91,7 @@ def export_artifact(
     """Quantise, calibrate on validation and write every file of the artifact.
 
     Args:
-        model: float32 network from `rebuild_float32`.
+        model: float32 network from `rebuild_float32`; its last layer is scaled in place.
         training: pictures for the quantiser's activation ranges.
         validation: pictures for the temperature and the confidence threshold.
         out: artifact folder; files of the same name are replaced.
@@ -99,6 +101,7 @@ def export_artifact(
     """
     out.mkdir(parents=True, exist_ok=True)
     side = int(model.input_shape[1])
+    scaling = scale_labels(model, validation)
     inputs = representative_inputs(
         training, side_px=side, count=REPRESENTATIVE_PICTURES, seed=config.training.seed
     )
@@ -131,10 +134,38 @@ def export_artifact(
         ),
         default_variant="int8",
         metrics={"validation": metrics},
-        parameters={**parameters, **_facts(model, training=training, validation=validation, config=config)},
+        parameters={
+            **parameters,
+            "label_scales": [round(float(v), 4) for v in scaling.scales],
+            "label_offsets": [round(float(v), 4) for v in scaling.offsets],
+            **_facts(model, training=training, validation=validation, config=config),
+        },
     )
     write_manifest(manifest)
     return manifest
+
+
+def scale_labels(model: keras.Model, validation: PackedFaces) -> LabelScaling:
+    """Fit each label's scale and offset on validation pictures, and fold them into the last layer.
+
+    Folding keeps serving simple: every runtime and every opt-out sees logits that are already scaled. "Other"
+    stays as it is.
+
+    Args:
+        model: float32 network with a dense layer named "logits", changed in place.
+        validation: pictures of the six; each source counts equally.
+    """
+    side_px = int(model.input_shape[1])
+    crops = standardise(np.stack([resize_grey(grey, side_px) for grey in validation.grey]))
+    logits = np.asarray(model.predict(crops, batch_size=256, verbose=0), np.float64)[:, :N_LABELS]
+    names = np.asarray(validation.sources)
+    weights = np.array([1.0 / (names == source).sum() for source in validation.sources])
+    scaling = fit_label_scaling(logits, validation.labels, weights)
+    kernel, bias = model.get_layer("logits").get_weights()
+    kernel[:, :N_LABELS] *= scaling.scales
+    bias[:N_LABELS] = scaling.apply(bias[:N_LABELS])
+    model.get_layer("logits").set_weights([kernel, bias])
+    return scaling
 
 
 def _logits_of(n_logits: int) -> TensorSpec:

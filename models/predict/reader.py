@@ -14,10 +14,10 @@ from models.expression.loading import load_expression
 from models.face_crop.quality import is_dark
 from models.face_crop.shrinking import UInt8Array
 from models.face_detector.runtime import Detector
+from models.face_detector.still_search import find_faces
 from models.manifest import ARTIFACTS_DIR, load_manifest
 from models.predict.pictures import read_picture
 from models.predict.reading import DoubtLimits, Sample, answer, sample_crop, sample_face
-from models.predict.still_search import find_faces
 
 NO_FACE, TOO_DARK = "no_face", "too_dark"
 

@@ -19,7 +19,7 @@ from models.expression.taxonomy import LABELS
 from models.face_crop.alignment import CROP_SIDE_PX, crop_matrix, cut_crop
 from models.face_crop.quality import Quality, brightness_of, measure, sharpness_of
 from models.face_crop.shrinking import UInt8Array
-from models.predict.still_search import FoundFace
+from models.face_detector.still_search import FoundFace
 
 CROP_MIN_SIDE_PX = 16
 

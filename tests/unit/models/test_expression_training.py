@@ -120,6 +120,26 @@ def test_the_exported_family_agrees_with_itself(run: Path, tmp_path: Path) -> No
     assert 0.2 <= manifest.parameters["temperature"] <= 5
 
 
+def test_label_scaling_is_folded_into_the_last_layer_and_leaves_other_alone(run: Path) -> None:
+    from dataclasses import replace
+
+    from models.expression.export import rebuild_float32, scale_labels
+    from models.expression.preprocessing import resize_grey, standardise
+
+    validation = faces(60, 2000)
+    # Some labels are changed, or there would be nothing to scale: the stripes are read without an error.
+    labels = np.where(np.arange(60) % 5 == 3, 0, validation.labels)
+    validation = replace(validation, labels=labels)
+    crops = standardise(np.stack([resize_grey(grey, 24) for grey in validation.grey]))
+    before = rebuild_float32(run / "averaged.keras", CONFIG)
+    after = rebuild_float32(run / "averaged.keras", CONFIG)
+    scaling = scale_labels(after, validation)
+    plain, scaled = (model.predict(crops, verbose=0) for model in (before, after))
+    np.testing.assert_allclose(scaled[:, :6], scaling.apply(plain[:, :6]), atol=1e-3)
+    np.testing.assert_allclose(scaled[:, 6], plain[:, 6], atol=1e-4)
+    assert scaling.offsets[0] > 0 > scaling.offsets[3]
+
+
 def test_comparing_files_pairs_every_picture_with_the_first_file(run: Path, tmp_path: Path) -> None:
     from models.expression.compare import compare_files
     from models.expression.evaluate import TestSet

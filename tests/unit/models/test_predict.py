@@ -17,9 +17,9 @@ from models.errors import PictureError
 from models.expression.loading import load_expression
 from models.expression.taxonomy import LABELS
 from models.face_crop.quality import Pose, Quality
+from models.face_detector.still_search import FoundFace, find_faces
 from models.predict.pictures import declared_size, read_picture
 from models.predict.reading import Doubt, DoubtLimits, answer, outside_share, quality_doubts, sample_crop
-from models.predict.still_search import FoundFace, find_faces
 
 PORTRAIT = np.ascontiguousarray(samples.astronaut()[..., ::-1])
 FACE_BOX = np.array([174.0, 74.0, 275.0, 175.0])
