@@ -7,8 +7,12 @@ F1  Failures are counted per source address (an IPv6 address by its /64) and per
     three and six seconds. Beyond that a request is answered 429 before its credential is looked up.
 F2  Who was let in shortly before from the same address with the same prefix is not shut out by the failures of
     others: that pair has a count of its own. So neither a neighbour behind one address nor somebody who knows a
-    key's id keeps a studio out, or a viewer from withdrawing.
-F3  Memory is bounded, least recently used first; an address is forgotten an hour after it was last counted or let in,
+    key's id keeps a studio out that was here of late.
+F3  A request that ends something, a withdrawal or an erasure, is never answered 429: the failures of a neighbour may
+    not keep anybody's data where it is. What F1 would refuse is looked at all the same, at most `LAST_RESORT_WIDTH`
+    at a time. It costs one read by primary key and one hash, right or wrong; a wrong one counts only if F1 would have
+    looked at it too, so that a flood at this door shuts no other door for longer.
+F4  Memory is bounded, least recently used first; an address is forgotten an hour after it was last counted or let in,
     at the next attempt of anybody. Nothing is written or logged, and nothing outlives the process.
 
 A missing credential is no guess and counts for nothing.
@@ -25,6 +29,9 @@ from typing import Any
 ENTRIES_MAX = 8_192
 REMEMBERED_S = 3_600.0
 """How long somebody who was let in is known, and failures are kept; all are forgiven long before."""
+
+LAST_RESORT_WIDTH = 2
+"""How many credentials beyond the limits are looked up at a time (F3): a quarter of the API's connections."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

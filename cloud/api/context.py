@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -13,7 +14,7 @@ from starlette.requests import Request
 
 from cloud.adapters.postgres.registry import Registry
 from cloud.adapters.postgres.timelines import Timelines
-from cloud.api.attempts import FailureLimiter
+from cloud.api.attempts import LAST_RESORT_WIDTH, FailureLimiter
 from cloud.api.revoking import Revoker
 from cloud.config import Settings
 from cloud.observability import Readiness
@@ -42,6 +43,7 @@ class ApiContext:
         readiness: checks for /readyz.
         now: the clock; an argument so that tests can turn it.
         attempts: wrong credentials of late.
+        last_resort: taken while a credential beyond the limits is looked at (rule F3).
     """
 
     settings: Settings
@@ -55,6 +57,7 @@ class ApiContext:
     readiness: Readiness
     now: Callable[[], datetime] = utc_now
     attempts: FailureLimiter = field(default_factory=FailureLimiter)
+    last_resort: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(LAST_RESORT_WIDTH))
 
 
 def context_of(request: Request) -> ApiContext:

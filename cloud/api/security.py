@@ -8,7 +8,7 @@
 
 The tenant is in the credential because rows of a tenant can only be seen inside its own transaction.
 Secrets are compared in constant time, and every failure looks the same from outside. Failures are counted
-(`cloud.api.attempts`).
+(`cloud.api.attempts`); whoever withdraws or erases is looked at however many there were.
 """
 
 from __future__ import annotations
@@ -40,6 +40,10 @@ CREDENTIAL_MAX_CHARS = 256
 
 _SHUT_OUT = Counter(
     "countenance_api_credentials_unseen_total", "Requests answered 429 after too many wrong credentials"
+)
+_LAST_RESORT = Counter(
+    "countenance_api_credentials_last_resort_total",
+    "Withdrawals and erasures whose credential was looked at although there were too many wrong ones",
 )
 
 
@@ -119,8 +123,16 @@ def new_join_token(tenant: TenantId, session: SessionId) -> str:
 
 
 @contextlib.asynccontextmanager
-async def counted(context: ApiContext, request: Request, prefix: str) -> AsyncIterator[None]:
+async def counted(
+    context: ApiContext, request: Request, prefix: str, *, is_ending: bool = False
+) -> AsyncIterator[None]:
     """Surround the check of a credential that was given: refuse it unseen after too many failures, count its own.
+
+    Args:
+        context: holds the counts.
+        request: says where it comes from.
+        prefix: the credential's public part, empty if it is too malformed to have one.
+        is_ending: it is given to withdraw or erase, and therefore looked at in any case (F3).
 
     Raises:
         ProblemError: 429 with Retry-After.
@@ -128,13 +140,20 @@ async def counted(context: ApiContext, request: Request, prefix: str) -> AsyncIt
     attempt = Attempt(address=source_of(request.client.host if request.client else None), prefix=prefix)
     now_s = context.now().timestamp()
     wait_s = context.attempts.wait_s(attempt, now_s=now_s)
-    if wait_s:
+    if wait_s and not is_ending:
         _SHUT_OUT.inc()
         raise too_many_failures(wait_s)
+    if wait_s:
+        _LAST_RESORT.inc()
+    turn: contextlib.AbstractAsyncContextManager[None] = (
+        context.last_resort if wait_s else contextlib.nullcontext()
+    )
     try:
-        yield
+        async with turn:
+            yield
     except ProblemError:
-        context.attempts.failed(attempt, now_s=now_s)
+        if not wait_s:
+            context.attempts.failed(attempt, now_s=now_s)
         raise
     context.attempts.succeeded(attempt, now_s=now_s)
 
@@ -169,33 +188,29 @@ async def admitted_key(
     Raises:
         ProblemError: 401, or 429.
     """
-    refused = unauthorised("Give a valid API key as a bearer token or in X-API-Key.")
-    given = x_api_key or _bearer(authorization)
-    if not given:
-        raise refused
-    parts = given.split("_", 3)
-    is_formed = len(parts) == 4 and parts[0] == "cnt"
-    tenant, key_id = (_uuid_hex(part) for part in parts[1:3]) if is_formed else (None, None)
-    async with counted(context, request, f"key:{key_id.hex}" if key_id is not None else ""):
-        if tenant is None or key_id is None:
-            raise refused
-        record = await context.registry.find_api_key(TenantId(tenant), key_id)
-        stored = record.hash if record is not None else bytes(32)
-        matches = hmac.compare_digest(digest(parts[3]), stored)
-        if record is None or not matches or not record.is_valid(context.now()):
-            raise refused
-    return Principal(
-        tenant=record.tenant, key_id=record.id, role=KeyRole(record.role), scopes=frozenset(record.scopes)
-    )
+    return await _check_key(context, request, x_api_key or _bearer(authorization))
+
+
+async def admitted_erasing_key(
+    context: Context,
+    request: Request,
+    authorization: Annotated[str, Header(max_length=CREDENTIAL_MAX_CHARS)] = "",
+    x_api_key: Annotated[str, Header(max_length=CREDENTIAL_MAX_CHARS)] = "",
+) -> Principal:
+    """Let a studio's key in to erase, whatever others have failed at (F3).
+
+    Raises:
+        ProblemError: 401, or 403.
+    """
+    key = await _check_key(context, request, x_api_key or _bearer(authorization), is_ending=True)
+    return _require_scope(key, Scope.SESSIONS_ERASE)
 
 
 def needs(scope: Scope) -> Callable[[Principal], Awaitable[Principal]]:
     """Make a dependency that lets a key in only if it has a scope."""
 
     async def admitted(principal: Annotated[Principal, Depends(admitted_key)]) -> Principal:
-        if scope not in principal.scopes:
-            raise ProblemError(403, "scope-missing", f"This key does not have the scope {scope}.")
-        return principal
+        return _require_scope(principal, scope)
 
     return admitted
 
@@ -210,13 +225,67 @@ async def admitted_agent(
     Raises:
         ProblemError: 401, or 429.
     """
+    return await _check_join_token(context, request, _bearer(authorization))
+
+
+async def admitted_withdrawing_agent(
+    context: Context,
+    request: Request,
+    authorization: Annotated[str, Header(max_length=CREDENTIAL_MAX_CHARS)] = "",
+) -> SessionContext:
+    """Let a viewer's agent in to withdraw, whatever others have failed at (F3).
+
+    Raises:
+        ProblemError: 401.
+    """
+    return await _check_join_token(context, request, _bearer(authorization), is_ending=True)
+
+
+Agent = Annotated[SessionContext, Depends(admitted_agent)]
+WithdrawingAgent = Annotated[SessionContext, Depends(admitted_withdrawing_agent)]
+
+
+async def _check_key(
+    context: ApiContext, request: Request, given: str, *, is_ending: bool = False
+) -> Principal:
+    refused = unauthorised("Give a valid API key as a bearer token or in X-API-Key.")
+    if not given:
+        raise refused
+    parts = given.split("_", 3)
+    is_formed = len(parts) == 4 and parts[0] == "cnt"
+    tenant, key_id = (_uuid_hex(part) for part in parts[1:3]) if is_formed else (None, None)
+    async with counted(
+        context, request, f"key:{key_id.hex}" if key_id is not None else "", is_ending=is_ending
+    ):
+        if tenant is None or key_id is None:
+            raise refused
+        record = await context.registry.find_api_key(TenantId(tenant), key_id)
+        stored = record.hash if record is not None else bytes(32)
+        matches = hmac.compare_digest(digest(parts[3]), stored)
+        if record is None or not matches or not record.is_valid(context.now()):
+            raise refused
+    return Principal(
+        tenant=record.tenant, key_id=record.id, role=KeyRole(record.role), scopes=frozenset(record.scopes)
+    )
+
+
+def _require_scope(principal: Principal, scope: Scope) -> Principal:
+    if scope not in principal.scopes:
+        raise ProblemError(403, "scope-missing", f"This key does not have the scope {scope}.")
+    return principal
+
+
+async def _check_join_token(
+    context: ApiContext, request: Request, token: str, *, is_ending: bool = False
+) -> SessionContext:
     refused = unauthorised("Give the invitation's token as a bearer token.")
-    token = _bearer(authorization)
     if not token:
         raise refused
     parts = token.split(".", 2)
     tenant, session = (_uuid_hex(part) for part in parts[:2]) if len(parts) == 3 else (None, None)
-    async with counted(context, request, f"join:{session.hex}" if session is not None else ""):
+    async with counted(
+        context, request, f"join:{session.hex}" if session is not None else "", is_ending=is_ending
+    ):
         if tenant is None or session is None:
             raise refused
         found = await context.registry.find_session_by_join_token(
@@ -225,9 +294,6 @@ async def admitted_agent(
         if found is None:
             raise refused
     return found
-
-
-Agent = Annotated[SessionContext, Depends(admitted_agent)]
 
 
 def _bearer(authorization: str) -> str:

@@ -1,12 +1,20 @@
-"""Wrong credentials at the real API: 429 with Retry-After, by source and by key, and never for the right one."""
+"""Wrong credentials at the real API: 429 with Retry-After, by source and by key, and never for the right one.
+
+Nor for anybody who withdraws or erases: no neighbour's failures keep a viewer's data where it is (rule F3).
+"""
 
 from __future__ import annotations
+
+import asyncio
+from typing import Any
 
 import httpx
 import pytest
 
-from cloud.api.attempts import PER_ADDRESS, PER_PREFIX
-from tests.integration.api_client import ADMIN, Clock, Studio
+from cloud.adapters.postgres.registry import Registry
+from cloud.api.attempts import LAST_RESORT_WIDTH, PER_ADDRESS, PER_PREFIX
+from cloud.api.routes import sessions
+from tests.integration.api_client import ADMIN, Clock, Studio, Viewer
 from tests.integration.test_api import client, clock, problem, settings, studio  # noqa: F401 - fixtures
 
 STUDIES = "/v1/studies"
@@ -77,3 +85,91 @@ async def test_admin_and_join_tokens_are_limited_too_and_a_missing_one_is_no_gue
     assert await attempt(token) == 429
     if header == "X-Admin-Token":
         assert await attempt(ADMIN) == 429, "it was not looked at"
+
+
+def wrong_token(viewer: Viewer, number: int) -> str:
+    """A token that is well formed, of a session that nobody has."""
+    return f"{viewer.token.partition('.')[0]}.{number:032x}.{'s' * 43}"
+
+
+async def present(client: httpx.AsyncClient, token: str, *, door: str = "/withdraw") -> httpx.Response:  # noqa: F811
+    method = "POST" if door else "GET"
+    headers = {"Authorization": f"Bearer {token}"}
+    return await client.request(method, f"/v1/join{door}", headers=headers)
+
+
+@pytest.mark.parametrize("guess", ["another session's", "this session's"])
+async def test_a_neighbour_who_fails_keeps_nobody_from_withdrawing(
+    client: httpx.AsyncClient,  # noqa: F811
+    studio: Studio,  # noqa: F811
+    guess: str,
+) -> None:
+    viewer = await studio.invite()
+    for number in range(PER_ADDRESS.burst):
+        token = wrong(viewer.token) if guess == "this session's" else wrong_token(viewer, number)
+        await present(client, token, door="")
+    assert (await viewer.ask("GET")).status_code == 429
+    withdrawn = await viewer.ask("POST", "/withdraw")
+    assert withdrawn.status_code == 200, withdrawn.text
+    session = await studio.ask("GET", f"/v1/sessions/{viewer.session}")
+    assert session.json()["state"] == "withdrawn"
+
+
+async def test_a_neighbour_who_fails_keeps_nobody_from_erasing(
+    client: httpx.AsyncClient,  # noqa: F811
+    studio: Studio,  # noqa: F811
+    clock: Clock,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sessions, "ERASURE_WAIT_S", 0.0)
+    viewer = await studio.invite()
+    made = await studio.make("/v1/keys", {"role": "compliance"})
+    key: str = made["api_key"]
+    clock.turn(hours=1)
+    await statuses(client, [other_key(key, n) for n in range(PER_ADDRESS.burst)], source="127.0.0.1")
+    await statuses(client, [wrong(key)] * PER_PREFIX.burst, source="203.0.113.9")
+    assert (await ask(client, key)).status_code == 429
+    erase = f"/v1/sessions/{viewer.session}"
+    assert (await studio.ask("POST", f"{erase}/erase", key=wrong(key))).status_code == 401
+    assert (await studio.ask("POST", f"{erase}/erase", key=key)).status_code == 202
+    assert (await studio.ask("GET", f"{erase}/deletion-receipts", key=key)).status_code == 200
+
+
+async def test_a_flood_of_wrong_withdrawals_is_looked_at_two_at_a_time_and_the_right_one_with_them(
+    client: httpx.AsyncClient,  # noqa: F811
+    studio: Studio,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    viewer = await studio.invite()
+    for number in range(PER_ADDRESS.burst):
+        await present(client, wrong_token(viewer, number))
+    find, now, peak = Registry.find_session_by_join_token, 0, 0
+
+    async def watched(*arguments: Any) -> Any:
+        nonlocal now, peak
+        now += 1
+        peak = max(peak, now)
+        try:
+            return await find(*arguments)
+        finally:
+            now -= 1
+
+    monkeypatch.setattr(Registry, "find_session_by_join_token", watched)
+    tokens = [wrong_token(viewer, number) for number in range(100)]
+    answers = await asyncio.gather(*(present(client, token) for token in [*tokens, viewer.token]))
+    assert [answer.status_code for answer in answers] == [401] * 100 + [200]
+    assert peak == LAST_RESORT_WIDTH
+
+
+async def test_wrong_withdrawals_count_like_any_others_and_never_for_longer(
+    client: httpx.AsyncClient,  # noqa: F811
+    studio: Studio,  # noqa: F811
+    clock: Clock,  # noqa: F811
+) -> None:
+    viewer = await studio.invite()
+    for number in range(3 * PER_ADDRESS.burst):
+        assert (await present(client, wrong_token(viewer, number))).status_code == 401
+    shut_out = await present(client, viewer.token, door="")
+    assert (shut_out.status_code, shut_out.headers["retry-after"]) == (429, "3")
+    clock.turn(seconds=PER_ADDRESS.every_s)
+    assert (await present(client, viewer.token, door="")).status_code == 200

@@ -40,7 +40,7 @@ from cloud.api.schemas import (
     TitleFacts,
     Withdrawal,
 )
-from cloud.api.security import Agent
+from cloud.api.security import Agent, WithdrawingAgent
 from cloud.ports.records import SessionContext, SessionState
 from cloud.signaling.ice_servers import ice_servers
 from privacy.consent import REFUSAL_TEXTS, ConsentChoices, ConsentRefusal, Purpose, refuse_consent
@@ -173,7 +173,7 @@ async def issue_ticket(body: TicketRequest, context: Context, agent: Agent) -> T
 
 
 @router.post("/withdraw")
-async def withdraw(context: Context, agent: Agent) -> Withdrawal:
+async def withdraw(context: Context, agent: WithdrawingAgent) -> Withdrawal:
     """Withdraw consent: the database first, then everybody on the street is told. Harmless when repeated."""
     waiting = await context.registry.withdraw(
         agent.session.tenant, agent.session.id, actor="viewer", now=context.now()

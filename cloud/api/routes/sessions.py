@@ -12,7 +12,7 @@ from fastapi import APIRouter, Depends, Query, Response
 from cloud.api.context import ApiContext, Context
 from cloud.api.problems import ProblemError
 from cloud.api.schemas import Deletion, DeletionReceipt, Invitation, NewSession, Session
-from cloud.api.security import Principal, Scope, digest, needs, new_join_token
+from cloud.api.security import Principal, Scope, admitted_erasing_key, digest, needs, new_join_token
 from privacy.ids import SessionId, TenantId
 from privacy.notices import LOCALES
 
@@ -23,7 +23,7 @@ ERASURE_POLL_S = 0.1
 
 Inviter = Annotated[Principal, Depends(needs(Scope.SESSIONS_WRITE))]
 Reader = Annotated[Principal, Depends(needs(Scope.RESULTS_READ))]
-Eraser = Annotated[Principal, Depends(needs(Scope.SESSIONS_ERASE))]
+Eraser = Annotated[Principal, Depends(admitted_erasing_key)]
 
 
 @router.post("", status_code=201)
