@@ -251,6 +251,9 @@ class RedisResultStream:
                 await self._redis.publish(ACK_CHANNEL, msgspec.json.encode(acks))
 
 
+_KINDS = {kind.value.encode("ascii"): kind for kind in EntryKind}
+
+
 def _append_result(pipe: Any, shard: int, kind: EntryKind, payload: bytes) -> None:
     pipe.xadd(slot_key("results", shard), {kind.value: payload})
 
@@ -284,7 +287,7 @@ def _deliveries(shard: int, rows: Iterable[Any], counts: dict[bytes, int] | None
             Delivery(
                 shard=shard,
                 entry_id=entry_id.decode("ascii"),
-                kind=EntryKind(name.decode("ascii")),
+                kind=_KINDS.get(name, EntryKind.UNKNOWN),
                 payload=payload,
                 deliveries=counts[entry_id] if counts else 1,
             )

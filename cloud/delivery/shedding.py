@@ -43,6 +43,17 @@ class _Captured(msgspec.Struct, frozen=True):
     captured: int = 0
 
 
+def even_batches(total: int, *, at_most: int) -> list[int]:
+    """Split a count into batches of nearly one size, so that none is left with too little room (see `Shed.kept`).
+
+    Args:
+        total: how many entries; none or fewer give no batch.
+        at_most: the largest batch, at least 1.
+    """
+    count = -(-max(0, total) // at_most)
+    return [(total + i) // count for i in range(count)]
+
+
 def shed(deliveries: Sequence[Delivery], *, now_utc_us: int) -> Shed:
     """Fold the oldest entries of any shards into what is left to say of them."""
     kept: list[Append] = []
@@ -67,8 +78,10 @@ def _read(deliveries: Iterable[Delivery]) -> tuple[list[ScoreRecord], list[Sessi
         try:
             if delivery.kind is EntryKind.SCORES:
                 records += decode_scores(delivery.payload)
-            else:
+            elif delivery.kind is EntryKind.EVENT:
                 events.append(decode_event(delivery.payload))
+            else:
+                malformed += 1
         except EntryError:
             malformed += 1
     return records, events, malformed

@@ -25,11 +25,16 @@ DELIVERIES_MAX = 3
 
 
 class EntryKind(StrEnum):
-    """What a stream entry's payload is; the value is the field's name in Redis."""
+    """What a stream entry's payload is; the value is the field's name in Redis.
+
+    `UNKNOWN` is what a reader gets for an entry of a later version, or of somebody else; nobody writes it, and it is
+    dealt with as a payload that does not decode.
+    """
 
     CROPS = "b"
     SCORES = "s"
     EVENT = "e"
+    UNKNOWN = "?"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime
 
 import psycopg
@@ -21,24 +21,18 @@ from cloud.adapters.redis_connection import connect
 from cloud.adapters.redis_sessions import RedisRevocations, RedisSetupStore
 from cloud.adapters.redis_streams import RedisCropStream, RedisResultStream
 from cloud.config import Settings
-from cloud.delivery.shedding import shed
 from cloud.errors import StoreError, StreamError
 from cloud.observability import OK, serve_ops
 from cloud.platform_keys import load_kek, load_signing_key
-from cloud.ports.streams import CropStream, ResultStream
+from cloud.ports.streams import CropStream
 from cloud.workers import lifecycle_metrics as metrics
 from cloud.workers.database import postgres_state, waiting_pool
 from cloud.workers.lifecycle_loop import LifecycleLoop, LifecycleTools, fold_seconds
+from cloud.workers.lifecycle_streams import keep_streams_short
 from privacy.policy import Artefact, load_policy
 
-TRIM_PERIOD_S = 0.5
 TURN_PERIOD_S = 0.5
 CANDIDACY_PERIOD_S = 2.0
-RESULTS_KEEP_ENTRIES = 90_000
-"""Per shard: an hour of one viewer at 30 fps and one crop an entry; below the bound that writers keep blindly."""
-
-SHED_MAX_ENTRIES = 5_000
-"""Per shard and turn: faster than entries can arrive."""
 
 _LEADER_LOCK = 0x6C69666563796C65
 
@@ -51,7 +45,7 @@ def utc_now() -> datetime:
 
 
 async def run(settings: Settings, *, stop: asyncio.Event) -> None:
-    """Work until `stop` is set.
+    """Work until `stop` is set; it is set here too if the streams cannot be kept short any more for a defect.
 
     Raises:
         ConfigError: a key file is missing or malformed, or the metrics address cannot be bound.
@@ -61,9 +55,16 @@ async def run(settings: Settings, *, stop: asyncio.Event) -> None:
     policy = load_policy()
     redis = connect(settings.redis_url)
     crops = RedisCropStream(redis, utc_ms=lambda: int(utc_now().timestamp() * 1_000))
-    max_age_ms = policy.ttl_us(Artefact.CIPHERTEXT_CROP) // 1_000
-    results = RedisResultStream(redis)
-    trimming = asyncio.create_task(_trim(crops, results, shards=settings.shards, max_age_ms=max_age_ms))
+    shortening = asyncio.create_task(
+        keep_streams_short(
+            crops,
+            RedisResultStream(redis),
+            shards=settings.shards,
+            max_age_ms=policy.ttl_us(Artefact.CIPHERTEXT_CROP) // 1_000,
+            clock=utc_now,
+        )
+    )
+    shortening.add_done_callback(lambda _task: stop.set())
     try:
         async with waiting_pool(settings.database_url, stop=stop) as pool:
             if pool is None:
@@ -89,40 +90,10 @@ async def run(settings: Settings, *, stop: asyncio.Event) -> None:
                 _log.info("lifecycle is ready", port=ops.bind.port)
                 await _lead(pool, LifecycleLoop(tools), stop)
     finally:
-        trimming.cancel()
+        shortening.cancel()
         with contextlib.suppress(asyncio.CancelledError):
-            await trimming
+            await shortening
         await redis.aclose()
-
-
-async def shed_results(
-    results: ResultStream, shards: Sequence[int], *, keep_entries: int = RESULTS_KEEP_ENTRIES
-) -> None:
-    """Make room in result streams that nobody reads; first what is lost is flagged, then it goes.
-
-    Raises:
-        StreamError: Redis is away; what was not removed is shed again.
-    """
-    going = await results.overflow(shards, keep_entries=keep_entries, max_entries=SHED_MAX_ENTRIES)
-    if not going:
-        return
-    found = shed(going, now_utc_us=int(utc_now().timestamp() * 1_000_000))
-    await results.append(found.kept)
-    await results.ack(going)
-    metrics.RESULTS_SHED.labels(what="frames").inc(found.frames)
-    metrics.RESULTS_SHED.labels(what="reports").inc(found.dropped)
-    _log.warning("result streams are full", frames=found.frames, reports=found.dropped)
-
-
-async def _trim(crops: CropStream, results: ResultStream, *, shards: int, max_age_ms: int) -> None:
-    """Trim every stream twice a second, leader or not: it may be done by several."""
-    while True:
-        try:
-            metrics.TRIMMED.inc(await crops.trim(range(shards), max_age_ms=max_age_ms))
-            await shed_results(results, range(shards))
-        except StreamError:
-            metrics.TRIM_FAILURES.inc()
-        await asyncio.sleep(TRIM_PERIOD_S)
 
 
 async def _lead(pool: Pool, loop: LifecycleLoop, stop: asyncio.Event) -> None:

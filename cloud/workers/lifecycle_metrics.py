@@ -4,7 +4,6 @@ from prometheus_client import Counter, Gauge
 
 LEADER = Gauge("countenance_lifecycle_leader", "1 while this process is the leader")
 TRIMMED = Counter("countenance_lifecycle_crops_trimmed_total", "Crop entries that aged out")
-TRIM_FAILURES = Counter("countenance_lifecycle_trim_failures_total", "Trims that the stream refused")
 RESULTS_SHED = Counter(
     "countenance_lifecycle_results_shed_total",
     "What left a full result stream before it was stored: frames (flagged lost), reports (gone for good)",

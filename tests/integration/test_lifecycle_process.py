@@ -9,9 +9,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import psycopg
+import pytest
 from redis.asyncio import Redis
 
 from cloud.adapters.postgres.registry import Registry
+from cloud.adapters.redis_streams import RedisCropStream
 from cloud.config import Role, load_settings
 from cloud.embedded.ports import free_port
 from cloud.platform_keys import init_state, load_signing_public_key
@@ -84,3 +86,24 @@ async def test_two_processes_have_one_leader_who_erases_and_is_replaced(
     receipts = await registry.list_deletion_receipts(consented.tenant, consented.session)
     claims = verify_deletion_receipt(receipts[0].receipt_jws, load_signing_public_key(tmp_path))
     assert claims.reason == "withdrawal"
+
+
+async def test_a_defect_in_keeping_streams_short_ends_the_process_and_hides_nowhere(
+    database: Database, redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def defect(*_arguments: object, **_options: object) -> int:
+        raise LookupError("a defect")
+
+    monkeypatch.setattr(RedisCropStream, "trim", defect)
+    init_state(tmp_path)
+    environ = {
+        "COUNTENANCE_DATABASE_URL": database.app_url,
+        "COUNTENANCE_REDIS_URL": redis_url,
+        "COUNTENANCE_STATE_DIR": str(tmp_path),
+        "COUNTENANCE_METRICS_BIND": f"127.0.0.1:{free_port()}",
+        "COUNTENANCE_SHARDS": "2",
+    }
+    settings = load_settings(Role.LIFECYCLE, environ=environ, flags={})
+    with pytest.raises(LookupError):
+        async with asyncio.timeout(60):
+            await lifecycle.run(settings, stop=asyncio.Event())

@@ -116,6 +116,22 @@ async def test_results_beyond_the_bound_are_trimmed_and_counted(redis_client: Re
     assert sum(trimmed) >= 100
 
 
+async def test_an_entry_of_no_known_kind_is_delivered_as_such_and_stops_no_reader(
+    redis_client: Redis,
+) -> None:
+    results = RedisResultStream(redis_client)
+    for name in (b"later", b"\xff"):
+        await redis_client.xadd("results:{0}", {name: b"payload"})
+    for found in (
+        await results.overflow(SHARDS, keep_entries=0, max_entries=5),
+        await results.read(SHARDS, consumer="c", max_entries=5, block_ms=0),
+        await results.claim_stale(SHARDS, consumer="d", min_idle_ms=0, max_entries=5),
+    ):
+        assert [(d.kind, d.payload) for d in found] == [(EntryKind.UNKNOWN, b"payload")] * 2
+    await results.ack(found)
+    assert await results.depth(SHARDS) == 0
+
+
 async def test_nothing_that_redis_says_about_a_payload_reaches_an_error(redis_client: Redis) -> None:
     stream = RedisCropStream(redis_client, utc_ms=utc_ms)
     await redis_client.set("crops:{0}", b"occupied")

@@ -7,6 +7,7 @@ import contextlib
 import os
 import signal
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -32,7 +33,7 @@ from cloud.ports.changes import Counted, FramesSkipped
 from cloud.ports.streams import Append, EntryKind
 from cloud.workers.aggregate_loop import AggregateLoop
 from cloud.workers.ingest import IngestParts, serve
-from cloud.workers.lifecycle import shed_results
+from cloud.workers.lifecycle_streams import shed_results
 from privacy.wire.codec import encode_message
 from privacy.wire.messages import Answer, Counters, Gap, Segment
 from tests.fixtures_peers import OfferingPeer
@@ -150,7 +151,7 @@ async def test_results_that_leave_a_full_stream_are_flagged_as_lost_and_reports_
     payloads = [(EntryKind.EVENT, report.payload) for report in reports]
     payloads += [(EntryKind.SCORES, scores_entry([score(n, **at)]).payload) for n in range(60)]
     await results.append([Append(shard=shard, kind=kind, payload=payload) for kind, payload in payloads])
-    await shed_results(results, range(SHARDS), keep_entries=20)
+    await shed_results(results, range(SHARDS), clock=lambda: datetime.now(UTC), keep_entries=20)
     assert await results.depth(range(SHARDS)) <= 20 + 3
     async with aggregating(redis_client, pool):
         await eventually(lambda: is_drained(redis_client))
