@@ -28,7 +28,7 @@ def quantise(arguments: argparse.Namespace) -> int:
     from models.expression.quantise import representative_inputs, save_bytes, to_float_tflite, to_int8_tflite
 
     config = _run_config(arguments.run)
-    training, _ = _load(arguments.data, config)
+    training, validation = _load(arguments.data, config)
     model = rebuild_float32(arguments.run / "averaged.keras", config)
     inputs = representative_inputs(
         training, side_px=int(model.input_shape[1]), count=REPRESENTATIVE_PICTURES, seed=config.training.seed
@@ -42,7 +42,7 @@ def quantise(arguments: argparse.Namespace) -> int:
         if arguments.aware_steps:
             from models.expression.learning_commands import aware_network
 
-            training = with_soft_labels(training, arguments.soft_labels, config)
+            training = with_soft_labels(training, validation, arguments.soft_labels, config)
             aware = aware_network(model, config, training, inputs, steps=arguments.aware_steps)
             written.append(
                 save_bytes(to_int8_tflite(aware, inputs), arguments.out / "expression.aware_int8.tflite")

@@ -33,7 +33,7 @@ def train(arguments: argparse.Namespace) -> int:
     """Train a network into `--out`; returns the exit status, as all commands here do."""
     config = prepare_backend(arguments)
     training, validation = load_parts(arguments.data, config, street=config.training.street_share > 0)
-    training = with_soft_labels(training, arguments.soft_labels, config)
+    training = with_soft_labels(training, validation, arguments.soft_labels, config)
     start = _face_start(arguments.faces, training) if arguments.faces else None
     if arguments.start:
         start = _network_start(arguments.start)
@@ -70,7 +70,7 @@ def prune(arguments: argparse.Namespace) -> int:
         epochs=arguments.epochs, peak_learning_rate=arguments.learning_rate
     )
     training, validation = load_parts(arguments.data, config, street=config.training.street_share > 0)
-    training = with_soft_labels(training, arguments.soft_labels, config)
+    training = with_soft_labels(training, validation, arguments.soft_labels, config)
     return _run(
         arguments, config, training, validation, lambda model: model.set_weights(narrow.get_weights())
     )
@@ -111,13 +111,19 @@ def load_parts(
     )
 
 
-def with_soft_labels(training: PackedFaces, labels: Path | None, config: TrainingConfig) -> PackedFaces:
+def with_soft_labels(
+    training: PackedFaces, validation: PackedFaces, labels: Path | None, config: TrainingConfig
+) -> PackedFaces:
     """Return the pictures with targets moved towards a teacher's answers, if there are any."""
     if labels is None:
         return training
-    from models.expression.soft_labels import load_soft_labels, soften
+    from models.expression.soft_label_splits import load_student_labels
+    from models.expression.soft_labels import soften
 
-    return soften(training, load_soft_labels(labels), share=config.training.soft_label_share)
+    known = load_student_labels(
+        labels, validation_share=config.training.validation_share, validation=validation
+    )
+    return soften(training, known, share=config.training.soft_label_share)
 
 
 def aware_network(
@@ -225,9 +231,11 @@ def _write_soft_labels(arguments: argparse.Namespace, out: Path) -> None:
     from datetime import UTC, datetime
 
     from models.expression.networks import load_network
+    from models.expression.soft_label_splits import teachers_share
     from models.expression.soft_labels import Network, label_softly, write_labels_artifact
     from models.expression.training_config import config_from_run
 
+    validation_share = teachers_share(config_from_run(run) for run in arguments.teacher)
     networks: list[tuple[Network, int]] = []
     for run in arguments.teacher:
         model = load_network(run / "averaged.keras")
@@ -242,6 +250,7 @@ def _write_soft_labels(arguments: argparse.Namespace, out: Path) -> None:
         sources=tuple(
             {"name": s, "pictures": str(training.sources.count(s))} for s in sorted(set(training.sources))
         ),
+        validation_share=validation_share,
     )
     print(f"{out}: {len(training)} pictures, {manifest.variant().size_bytes} bytes")
 

@@ -88,9 +88,15 @@ def load_soft_labels(path: Path) -> SoftLabels:
 
 
 def write_labels_artifact(
-    labels: SoftLabels, out: Path, *, command: str, created: datetime, sources: tuple[dict[str, str], ...]
+    labels: SoftLabels,
+    out: Path,
+    *,
+    command: str,
+    created: datetime,
+    sources: tuple[dict[str, str], ...],
+    validation_share: float,
 ) -> Manifest:
-    """Write the labels with manifest and notice into an artifact folder."""
+    """Write the labels with manifest and notice into an artifact folder; the share is the teachers'."""
     out.mkdir(parents=True, exist_ok=True)
     labels.save(out / LABELS_FILE)
     manifest = Manifest(
@@ -118,7 +124,7 @@ def write_labels_artifact(
             describe_file(out / LABELS_FILE, variant_id="labels", runtime="numpy", precision="float16"),
         ),
         default_variant="labels",
-        parameters={"pictures": len(labels.keys)},
+        parameters={"pictures": len(labels.keys), "validation_share": validation_share},
     )
     write_manifest(manifest)
     (out / "NOTICE").write_text(_NOTICE, "utf-8")

@@ -114,7 +114,12 @@ def test_soft_labels_find_their_picture_by_digest_alone(tmp_path: Path) -> None:
 
     made = label_softly(packed, [(teacher, 24)])
     manifest = write_labels_artifact(
-        made, tmp_path / "labels", command="-", created=datetime(2026, 1, 1, tzinfo=UTC), sources=()
+        made,
+        tmp_path / "labels",
+        command="-",
+        created=datetime(2026, 1, 1, tzinfo=UTC),
+        sources=(),
+        validation_share=0.1,
     )
     labels = load_soft_labels(tmp_path / "labels")
     assert manifest.variant().size_bytes < 70 * 40
@@ -227,7 +232,14 @@ def test_a_teacher_of_six_logits_has_no_say_on_what_is_none_of_them() -> None:
 
 def test_soft_labels_that_were_changed_are_refused(tmp_path: Path) -> None:
     made = label_softly(faces(14), [(lambda crops: np.zeros((len(crops), 7), np.float32), 24)])
-    write_labels_artifact(made, tmp_path, command="-", created=datetime(2026, 1, 1, tzinfo=UTC), sources=())
+    write_labels_artifact(
+        made,
+        tmp_path,
+        command="-",
+        created=datetime(2026, 1, 1, tzinfo=UTC),
+        sources=(),
+        validation_share=0.1,
+    )
     content = bytearray((tmp_path / "teacher_labels.npz").read_bytes())
     content[40] ^= 1
     (tmp_path / "teacher_labels.npz").write_bytes(bytes(content))
