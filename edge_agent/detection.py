@@ -20,6 +20,9 @@ from models.face_detector.decoding import (
 )
 from models.face_detector.preprocessing import letterbox_frame
 
+_QUICK_AREA_FROM = 2.0
+"""In a quick look, pictures that shrink by less are sampled: every pixel counts, at a tenth of the cost of areas."""
+
 
 class FaceNetwork(Protocol):
     """A loaded detector variant."""
@@ -71,7 +74,12 @@ def eyes_roll_deg(landmarks: Float32Array) -> float:
 
 
 def detect(
-    network: FaceNetwork, picture: UInt8Array, *, min_score: float, is_lifted: bool = True
+    network: FaceNetwork,
+    picture: UInt8Array,
+    *,
+    min_score: float,
+    is_lifted: bool = True,
+    is_quick: bool = False,
 ) -> tuple[Detection, ...]:
     """Find faces in a picture.
 
@@ -80,22 +88,27 @@ def detect(
         picture: uint8 of shape (h, w, 3), B, G, R, at least 1x1.
         min_score: faces below this score are left out, in (0, 1).
         is_lifted: lift a dark picture.
+        is_quick: scale the picture by whole factors and sampling instead of by areas.
 
     Returns:
         Faces, best score first, in pixels of `picture`.
     """
     height, width = picture.shape[:2]
-    # A large region is averaged in two steps, so that a 4K frame's cost stays bounded.
-    small, scale = shrink(picture, 2 * INPUT_PX) if max(height, width) > 4 * INPUT_PX else (picture, 1.0)
+    # A large picture is scaled in two steps, of which the first, by a whole factor, is cheap.
+    limit_px = 2 * INPUT_PX if is_quick else 4 * INPUT_PX
+    small, scale = shrink(picture, 2 * INPUT_PX) if max(height, width) > limit_px else (picture, 1.0)
     small = lift(small) if is_lifted else small
     rows, columns = small.shape[:2]
     letterbox = letterbox_parameters(rows, columns)
-    raw_boxes, raw_scores = network.infer(letterbox_frame(small, letterbox))
+    pixels = letterbox_frame(small, letterbox, area_from=_QUICK_AREA_FROM if is_quick else 1.0)
+    raw_boxes, raw_scores = network.infer(pixels)
     found = decode_detections(
         raw_boxes, raw_scores, short_range_anchors(), letterbox=letterbox, min_score=min_score
     )
-    size = np.array([columns, rows], np.float32) / np.float32(scale)
+    size = np.array([columns, rows, columns, rows], np.float32) / np.float32(scale)
     return tuple(
-        Detection(box=Box.of(box * np.tile(size, 2)), landmarks=landmarks * size, score=float(score))
-        for box, landmarks, score in zip(found.boxes_xyxy, found.landmarks, found.scores, strict=True)
+        Detection(box=Box.of(box), landmarks=landmarks, score=score)
+        for box, landmarks, score in zip(
+            found.boxes_xyxy * size, found.landmarks * size[:2], found.scores.tolist(), strict=True
+        )
     )

@@ -136,7 +136,13 @@ class FaceSearch:
         return [face.box for face in closer if face is not None]
 
     def close_up(
-        self, frame: Frame, box: Box, *, min_score: float | None = None, roll_deg: float = 0.0
+        self,
+        frame: Frame,
+        box: Box,
+        *,
+        min_score: float | None = None,
+        roll_deg: float = 0.0,
+        is_quick: bool = False,
     ) -> Detection | None:
         """Look closely at one place.
 
@@ -145,15 +151,15 @@ class FaceSearch:
             box: where the face should be.
             min_score: `keep_min_score` if None.
             roll_deg: how far the head is tilted clockwise.
+            is_quick: the face is followed already; see `Glance`.
 
         Returns:
             The face whose centre lies nearest to the box's, if within three quarters of its side, else None.
         """
         threshold = self._settings.keep_min_score if min_score is None else min_score
         region = box.squared(self._settings.close_up_factor)
-        return self._look_near(
-            frame, box, Glance(region=region, roll_deg=self._turn(roll_deg)), min_score=threshold
-        )
+        glance = Glance(region=region, roll_deg=self._turn(roll_deg), is_quick=is_quick)
+        return self._look_near(frame, box, glance, min_score=threshold)
 
     def confirming_look(self, frame: Frame, box: Box, *, roll_deg: float = 0.0) -> Detection | None:
         """Look closely at a new place: the first of the two looks that a track begins with."""

@@ -29,13 +29,13 @@ def fit_similarity(source: Float32Array, target: Float32Array) -> Float32Array:
     References:
         Umeyama (1991), in its closed form for the plane.
     """
-    mean_s, mean_t = source.mean(axis=0, dtype=np.float64), target.mean(axis=0, dtype=np.float64)
-    s, t = source - mean_s, target - mean_t
-    spread = float((s * s).sum())
+    # In the complex plane rotation and scale are one factor.
+    pair = np.array([source, target], np.float64).view(np.complex128)[..., 0]
+    mean_s, mean_t = (pair.sum(axis=1) / len(source)).tolist()
+    s, t = pair - np.array([[mean_s], [mean_t]])
+    spread = float(np.vdot(s, s).real)
     if not spread > 1e-9:
         raise ValueError("the source points coincide")
-    a = float((s * t).sum()) / spread
-    b = float((s[:, 0] * t[:, 1] - s[:, 1] * t[:, 0]).sum()) / spread
-    shift_x = mean_t[0] - a * mean_s[0] + b * mean_s[1]
-    shift_y = mean_t[1] - b * mean_s[0] - a * mean_s[1]
-    return np.array([[a, -b, shift_x], [b, a, shift_y]], np.float32)
+    turn = complex(np.vdot(s, t)) / spread
+    shift = mean_t - turn * mean_s
+    return np.array([[turn.real, -turn.imag, shift.real], [turn.imag, turn.real, shift.imag]], np.float32)

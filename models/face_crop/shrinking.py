@@ -30,5 +30,5 @@ def shrink(pixels: UInt8Array, longer_side_px: int) -> tuple[UInt8Array, float]:
     stride = factor // 2 if factor > 3 else 1
     height, width = (max(1, side // factor) for side in pixels.shape[:2])
     kept = pixels[: height * factor : stride, : width * factor : stride]
-    small = cv2.resize(np.ascontiguousarray(kept), (width, height), interpolation=cv2.INTER_AREA)
+    small = cv2.resize(kept, (width, height), interpolation=cv2.INTER_AREA)
     return np.asarray(small, np.uint8), 1.0 / factor

@@ -89,9 +89,9 @@ class Letterbox:
         return ((points + offset) / scale).astype(np.float32)
 
     def _affine(self) -> tuple[Float32Array, Float32Array]:
-        inner = np.array([self.inner_width_px, self.inner_height_px], np.float32)
-        pad = np.array([self.left_px, self.top_px], np.float32)
-        return np.float32(self.input_px) / inner, pad / inner
+        width, height = self.inner_width_px, self.inner_height_px
+        scale = np.array([self.input_px / width, self.input_px / height], np.float32)
+        return scale, np.array([self.left_px / width, self.top_px / height], np.float32)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,14 +193,15 @@ def decode_detections(
         return _NOTHING
     input_px = letterbox.input_px if letterbox is not None else INPUT_PX
     raw = raw_boxes.reshape(-1, _VALUES_PER_ANCHOR)
-    chosen = chosen[(np.abs(raw[chosen]) < _COORDINATE_LIMIT * input_px).all(axis=1)]
+    if not np.abs(raw[chosen]).max() < _COORDINATE_LIMIT * input_px:
+        chosen = chosen[(np.abs(raw[chosen]) < _COORDINATE_LIMIT * input_px).all(axis=1)]
     chosen = chosen[np.argsort(-logits[chosen], kind="stable")][:MAX_CANDIDATES]
     boxes, landmarks = _decode(raw[chosen], anchors[chosen], input_px)
     scores = sigmoid(logits[chosen])
     boxes, landmarks, scores = merge_overlapping(boxes, landmarks, scores, iou=iou)
     if letterbox is not None:
-        boxes = letterbox.to_frame(boxes.reshape(-1, 2, 2)).reshape(-1, 4)
-        landmarks = letterbox.to_frame(landmarks)
+        points = letterbox.to_frame(np.concatenate([boxes.reshape(-1, 2, 2), landmarks], axis=1))
+        boxes, landmarks = points[:, :2].reshape(-1, 4), points[:, 2:]
     return Detections(boxes_xyxy=boxes, landmarks=landmarks, scores=scores)
 
 
@@ -253,24 +254,24 @@ def merge_overlapping(
     count = len(scores)
     if not count:
         return boxes, landmarks, scores
-    overlaps = iou_matrix(boxes, boxes) > iou
+    corners = boxes.astype(np.float64)
+    areas = _area(corners)
+    values = np.concatenate([boxes, landmarks.reshape(count, -1)], axis=1)
     free = np.ones(count, dtype=bool)
     leaders: list[int] = []
-    groups: list[npt.NDArray[np.bool_]] = []
-    for best in range(count):
-        if not free[best]:
-            continue
-        group = overlaps[best] & free
+    merged: list[Float32Array] = []
+    while free.any():
+        best = int(free.argmax())
+        group = _is_overlapping(corners, areas, best, iou=iou) & free
         group[best] = True
         free &= ~group
+        weights = scores[group]
         leaders.append(best)
-        groups.append(group)
-    weights = np.where(np.stack(groups), scores, np.float32(0.0))
-    weights /= weights.sum(axis=1, keepdims=True)
-    merged = weights @ np.concatenate([boxes, landmarks.reshape(count, -1)], axis=1)
+        merged.append(weights / weights.sum() @ values[group])
+    means = np.asarray(merged, np.float32)
     return (
-        np.ascontiguousarray(merged[:, :4], np.float32),
-        merged[:, 4:].reshape(-1, len(LANDMARKS), 2).astype(np.float32),
+        np.ascontiguousarray(means[:, :4]),
+        means[:, 4:].reshape(-1, len(LANDMARKS), 2),
         scores[leaders].astype(np.float32),
     )
 
@@ -293,6 +294,18 @@ def _decode(raw: Float32Array, anchors: Float32Array, input_px: int) -> tuple[Fl
     boxes = np.concatenate([centres - half, centres + half], axis=1)
     landmarks = scaled[:, 4:].reshape(-1, len(LANDMARKS), 2) + anchors[:, None, :]
     return boxes, landmarks
+
+
+def _is_overlapping(
+    corners: npt.NDArray[np.float64], areas: npt.NDArray[np.float64], best: int, *, iou: float
+) -> npt.NDArray[np.bool_]:
+    """Tell of each box whether it overlaps the best by more than `iou`; boxes without an area overlap nothing."""
+    low = np.maximum(corners[:, :2], corners[best, :2])
+    high = np.minimum(corners[:, 2:], corners[best, 2:])
+    sides = np.maximum(high - low, 0.0)
+    shared = sides[:, 0] * sides[:, 1]
+    is_overlapping: npt.NDArray[np.bool_] = shared > iou * (areas + areas[best] - shared)
+    return is_overlapping
 
 
 def _area(boxes: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from edge_agent.lifting import lift
+from edge_agent.lifting import DARK_HIGHLIGHT, lift
 
 
 def ramp(top):
@@ -44,3 +44,6 @@ def test_any_picture_keeps_its_shape_and_is_never_darkened(picture):
     assert lifted.shape == picture.shape
     assert lifted.dtype == np.uint8
     assert (lifted >= picture).all()
+    brightest = np.sort(picture.max(axis=2).reshape(-1))
+    highlight = brightest[int(0.97 * (brightest.size - 1))]
+    assert (lifted is picture) == (highlight >= DARK_HIGHLIGHT)

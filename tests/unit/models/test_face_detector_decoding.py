@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -172,6 +172,25 @@ def test_merging_never_invents_faces_and_keeps_the_best_score(
         assert np.all(merged_boxes >= boxes.min(axis=0) - 1e-5)
         assert np.all(merged_boxes <= boxes.max(axis=0) + 1e-5)
         assert np.all(merged_landmarks >= landmarks.min(axis=0) - 1e-5)
+
+
+@given(candidates(), st.floats(0.05, 0.95))
+def test_each_face_is_the_weighted_mean_of_what_overlaps_its_best_anchor(
+    faces: tuple[np.ndarray, np.ndarray, np.ndarray], iou: float
+) -> None:
+    boxes, landmarks, scores = faces
+    overlaps = decoding.iou_matrix(boxes, boxes)
+    assume(not np.any(np.abs(overlaps - iou) < 1e-5))
+    merged = decoding.merge_overlapping(boxes, landmarks, scores, iou=iou)
+    left = list(range(len(scores)))
+    for box, marks, score in zip(*merged, strict=True):
+        group = [i for i in left if i == left[0] or overlaps[left[0], i] > iou]
+        weights = scores[group] / scores[group].sum()
+        assert score == scores[group[0]]
+        np.testing.assert_allclose(box, weights @ boxes[group], atol=1e-5)
+        np.testing.assert_allclose(marks, np.tensordot(weights, landmarks[group], axes=1), atol=1e-5)
+        left = [i for i in left if i not in group]
+    assert left == []
 
 
 @given(candidates())
