@@ -132,13 +132,16 @@ class FramePipeline:
             sighting = self._search.scan(frame, view, known=known, tracked=tracked, is_wary=not is_settled)
             self._tracker.take(sighting.faces, fine=False)
             rivals = sighting.rivals
-        for track in self._due_tracks(followed, look):
-            face = self._search.close_up(frame, track.box, roll_deg=eyes_roll_deg(track.landmarks))
+        for track in self._due_tracks(followed, look, is_settled=is_settled):
+            roll_deg = eyes_roll_deg(track.landmarks)
+            face = self._search.close_up(frame, track.box, roll_deg=roll_deg, is_quick=track is followed)
             if face is not None:
                 self._tracker.support(track, face, fine=True)
+            elif track is followed:
+                self._tracker.miss(track)
         return look, rivals
 
-    def _due_tracks(self, followed: Track | None, look: Look) -> Sequence[Track]:
+    def _due_tracks(self, followed: Track | None, look: Look, *, is_settled: bool) -> Sequence[Track]:
         """Return the tracks that need a close-up on this frame.
 
         While nobody is chosen that is each that the scans do not see: what was found by looking again must not
@@ -146,7 +149,8 @@ class FramePipeline:
         one face would make one track of two.
         """
         if followed is not None:
-            return [followed] if look is not Look.CARRY and self._schedule.is_close_up_due(followed) else []
+            is_due = self._schedule.is_close_up_due(followed, is_settled=is_settled)
+            return [followed] if look is not Look.CARRY and is_due else []
         tracks = self._tracker.tracks
         missed = [
             track

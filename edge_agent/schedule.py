@@ -24,6 +24,8 @@ class ScheduleSettings:
 
     Attributes:
         close_up_every: while one face is tracked.
+        steady_close_up_every: while it hardly moves and the latest close-up confirmed where flow had carried it.
+        steady_max_unrest: `Track.unrest` up to which that is so.
         scan_every: whole-view looks for further faces, while one face is tracked.
         crowd_scan_every: while several faces are tracked.
         near_scan_every: while another face is near the followed one.
@@ -34,6 +36,8 @@ class ScheduleSettings:
     """
 
     close_up_every: int = 3
+    steady_close_up_every: int = 5
+    steady_max_unrest: float = 0.1
     scan_every: int = 15
     crowd_scan_every: int = 4
     near_scan_every: int = 2
@@ -83,11 +87,14 @@ class Schedule:
             wait = settings.scan_every if is_settled else settings.wary_scan_every
         if since >= wait:
             return Look.SCAN
-        return Look.CLOSE_UP if self.is_close_up_due(followed) else Look.CARRY
+        return Look.CLOSE_UP if self.is_close_up_due(followed, is_settled=is_settled) else Look.CARRY
 
-    def is_close_up_due(self, followed: Track) -> bool:
+    def is_close_up_due(self, followed: Track, *, is_settled: bool = True) -> bool:
         """Tell whether the followed track needs a close-up on this frame, also beside a scan."""
-        return followed.unrefined_frames >= self._settings.close_up_every or not followed.flowed
+        settings = self._settings
+        is_steady = is_settled and followed.unrest <= settings.steady_max_unrest
+        wait = settings.steady_close_up_every if is_steady else settings.close_up_every
+        return followed.unrefined_frames >= wait or not followed.flowed
 
 
 def are_near(a: Track, b: Track) -> bool:

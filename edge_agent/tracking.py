@@ -8,11 +8,12 @@ that comes back.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import hypot, inf
 
 import numpy as np
 
 from edge_agent.detection import Detection
-from edge_agent.flow import carry
+from edge_agent.flow import Motion, carry
 from edge_agent.frames import UInt8Array
 from edge_agent.geometry import Box, Float32Array, centre_distance, iou, transform_points
 from models.face_crop.landmarks import LEFT_EYE, RIGHT_EYE
@@ -22,6 +23,13 @@ MEMORY_FRAMES = 15
 
 CARRY_MAX_FRAMES = 8
 """Flow alone may carry a track this long before a detection must agree."""
+
+MISSED_CARRY_FRAMES = 5
+"""Flow may carry the viewer's track on for this long after a close-up has failed: as long as between `CARRY_MAX_FRAMES`
+and a close-up on every third frame, however late a close-up was due."""
+
+_WEAK_AGREEMENT = 0.8
+"""Share of agreeing points below which flow says little about where the landmarks went."""
 
 _BLEND = 0.5
 _BLEND_MAX_SHIFT = 0.15
@@ -44,6 +52,9 @@ class Track:
         undetected_frames: frames since the latest detection.
         unrefined_frames: frames since the latest detection in close-up, or the first from afar after it.
         is_refined: no detection from afar has come since the latest in close-up.
+        missed_at_frames: `undetected_frames` when a close-up of the viewer first failed; 0 if none has since.
+        unrest: what the latest close-up had to correct, in eye distances, and how far the face has moved, grown
+            and turned since, in face sides and radians; infinite where flow was weak or a close-up stood alone.
         velocity: pixels per frame, x and y, used only while nothing supports the track.
     """
 
@@ -57,6 +68,8 @@ class Track:
     undetected_frames: int = 0
     unrefined_frames: int = 0
     is_refined: bool = True
+    missed_at_frames: int = 0
+    unrest: float = inf
     velocity: tuple[float, float] = (0.0, 0.0)
 
 
@@ -78,17 +91,18 @@ class Tracker:
         for track in self.tracks:
             track.undetected_frames += 1
             track.unrefined_frames += 1
-            matrix = None
+            motion = None
             if before is not None and track.visible:
-                matrix = carry(before, after, track.box.scaled(scale))
-            track.flowed = matrix is not None
-            if matrix is not None:
-                _apply(track, matrix, scale)
+                motion = carry(before, after, track.box.scaled(scale))
+            track.flowed = motion is not None
+            if motion is not None:
+                _apply(track, motion, scale)
             else:
                 track.box = track.box.shifted(*track.velocity)
                 track.landmarks = np.asarray(track.landmarks + track.velocity, np.float32)
                 track.velocity = (track.velocity[0] * 0.7, track.velocity[1] * 0.7)
-            track.visible = track.flowed and track.undetected_frames <= CARRY_MAX_FRAMES
+            limit = max(CARRY_MAX_FRAMES, track.missed_at_frames + MISSED_CARRY_FRAMES)
+            track.visible = track.flowed and track.undetected_frames <= limit
 
     def support(self, track: Track, detection: Detection, *, fine: bool) -> None:
         """Let a detection correct a track.
@@ -99,7 +113,9 @@ class Tracker:
             fine: its landmarks come from a close-up; coarse ones are used only where flow has failed.
         """
         if fine or not track.flowed:
-            weight = _blend_weight(track, detection)
+            shift = _correction(track, detection)
+            weight = _BLEND if track.flowed and shift < _BLEND_MAX_SHIFT else 1.0
+            track.unrest = shift if fine and track.flowed else inf
             moved = _mix(track.landmarks, detection.landmarks, weight)
             before = track.box.centre
             track.box = Box.of(_mix(_xyxy(track.box), _xyxy(detection.box), weight))
@@ -113,10 +129,15 @@ class Tracker:
         track.score = detection.score
         track.visible = True
         track.undetected_frames = 0
+        track.missed_at_frames = 0
         if fine or track.is_refined:
             # One look from afar may stand for a close-up; many would let the landmarks drift.
             track.unrefined_frames = 0
         track.is_refined = fine
+
+    def miss(self, track: Track) -> None:
+        """Note that a close-up of the viewer's track did not see it."""
+        track.missed_at_frames = track.missed_at_frames or track.undetected_frames
 
     def take(self, detections: tuple[Detection, ...], *, fine: bool) -> list[Track]:
         """Give each detection to the nearest track, or begin a new one; return the tracks it supported."""
@@ -167,23 +188,28 @@ class Tracker:
         self._next_number += 1
 
 
-def _apply(track: Track, matrix: Float32Array, scale: float) -> None:
-    old = track.box.centre
-    track.landmarks = transform_points(matrix, track.landmarks * np.float32(scale)) / np.float32(scale)
-    centre = transform_points(matrix, np.array([old], np.float32) * np.float32(scale))[0] / np.float32(scale)
-    growth = float(np.hypot(matrix[0, 0], matrix[1, 0]))
+def _apply(track: Track, motion: Motion, scale: float) -> None:
+    """Move a track by a similarity of the view, which `scale` turns into one of the frame."""
+    (a, c, shift_x), (b, d, shift_y) = motion.matrix.tolist()
+    on_frame = np.asarray(motion.matrix / np.array([1.0, 1.0, scale], np.float32), np.float32)
+    track.landmarks = transform_points(on_frame, track.landmarks)
+    old_x, old_y = track.box.centre
+    x, y = a * old_x + c * old_y + shift_x / scale, b * old_x + d * old_y + shift_y / scale
+    growth = hypot(a, b)
     half_width, half_height = track.box.width * growth / 2, track.box.height * growth / 2
-    x, y = float(centre[0]), float(centre[1])
     track.box = Box(x_min=x - half_width, y_min=y - half_height, x_max=x + half_width, y_max=y + half_height)
-    track.velocity = (x - old[0], y - old[1])
+    track.velocity = (x - old_x, y - old_y)
+    step = hypot(x - old_x, y - old_y) / max(1.0, track.box.side)
+    track.unrest += step + abs(growth - 1.0) + abs(b)
+    if motion.agreement < _WEAK_AGREEMENT:
+        track.unrest = inf
 
 
-def _blend_weight(track: Track, detection: Detection) -> float:
-    if not track.flowed:
-        return 1.0
-    eyes = float(np.hypot(*(track.landmarks[LEFT_EYE] - track.landmarks[RIGHT_EYE])))
+def _correction(track: Track, detection: Detection) -> float:
+    """Return how far eyes, nose and mouth lie from where they were carried to, in eye distances."""
+    x, y = (track.landmarks[LEFT_EYE] - track.landmarks[RIGHT_EYE]).tolist()
     shift = float(np.abs(track.landmarks[:4] - detection.landmarks[:4]).mean())
-    return _BLEND if shift < _BLEND_MAX_SHIFT * eyes else 1.0
+    return shift / max(1e-6, hypot(x, y))
 
 
 def _mix(old: Float32Array, new: Float32Array, weight: float) -> Float32Array:

@@ -141,6 +141,25 @@ def test_a_network_that_goes_blind_is_bridged_by_flow_and_then_a_gap(pipeline, p
     assert sum(o.skip is None for o in outcomes) <= 10
 
 
+@pytest.mark.parametrize("seen_frames", range(41, 56, 2))
+def test_a_still_face_is_carried_through_five_failed_looks_wherever_they_begin(
+    pipeline, patch_network, frame_of, seen_frames
+):
+    """Looks are rarer once a face is at rest; how many of them may fail is as before."""
+    play(pipeline, frame_of, [[(300, 240, 130)]] * seen_frames)
+    patch_network.is_blind = True
+    before = patch_network.inferences
+    sent = looks = 0
+    for i in range(20):
+        outcome = pipeline.look_at(frame_of([(300, 240, 130)], index=seen_frames + i))
+        sent += outcome.skip is None
+        if outcome.skip is not None:
+            break
+        looks = patch_network.inferences - before
+    assert 6 <= sent <= 10
+    assert looks >= 5
+
+
 def test_every_crop_fits_an_envelope_even_on_noise(pipeline, frame_of):
     outcomes = play(pipeline, frame_of, [[(320, 240, 400)]] * 5)
     assert all(len(o.crop.content) <= max_content_bytes() for o in outcomes if o.crop is not None)

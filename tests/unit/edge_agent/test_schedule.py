@@ -1,11 +1,12 @@
 import numpy as np
+import pytest
 
 from edge_agent.geometry import Box
-from edge_agent.schedule import Look, Schedule
+from edge_agent.schedule import Look, Schedule, ScheduleSettings
 from edge_agent.tracking import Track
 
 
-def track(x=300, *, number=1, flowed=True, visible=True, undetected=0):
+def track(x=300, *, number=1, flowed=True, visible=True, undetected=0, unrest=1.0):
     return Track(
         number=number,
         box=Box.of([x - 50, 150, x + 50, 250]),
@@ -15,6 +16,7 @@ def track(x=300, *, number=1, flowed=True, visible=True, undetected=0):
         flowed=flowed,
         undetected_frames=undetected,
         unrefined_frames=undetected,
+        unrest=unrest,
     )
 
 
@@ -29,18 +31,45 @@ def test_without_any_face_every_frame_is_scanned_at_first_and_every_third_later(
     assert seen[24:45].count(Look.SCAN) == 7
 
 
-def test_a_followed_face_is_looked_at_in_close_up_every_third_frame():
-    schedule, viewer = Schedule(), track()
-    schedule.next_look([viewer], followed=viewer)
+def follow(schedule, viewer, *, frames, is_settled=True):
+    """Return the looks at a face that every close-up sees."""
+    schedule.next_look([viewer], followed=viewer, is_settled=is_settled)
     seen = []
-    for _ in range(12):
+    for _ in range(frames):
         viewer.unrefined_frames += 1
-        look = schedule.next_look([viewer], followed=viewer)
+        look = schedule.next_look([viewer], followed=viewer, is_settled=is_settled)
         if look is Look.CLOSE_UP:
             viewer.unrefined_frames = 0
         seen.append(look)
+    return seen
+
+
+def test_a_followed_face_is_looked_at_in_close_up_every_third_frame():
+    seen = follow(Schedule(), track(), frames=12)
     assert seen.count(Look.CLOSE_UP) == 4
     assert seen.count(Look.CARRY) == 8
+
+
+def test_a_settled_face_that_hardly_moves_is_looked_at_every_fifth_frame_and_scanned_as_often_as_any():
+    still, moving = (follow(Schedule(), track(unrest=unrest), frames=60) for unrest in (0.02, 1.0))
+    assert [i for i, look in enumerate(still[:14]) if look is Look.CLOSE_UP] == [4, 9]
+    assert [look is Look.SCAN for look in still] == [look is Look.SCAN for look in moving]
+
+
+def test_before_the_choice_stands_even_a_still_face_is_looked_at_every_third_frame():
+    seen = follow(
+        Schedule(ScheduleSettings(wary_scan_every=99)), track(unrest=0.0), frames=12, is_settled=False
+    )
+    assert seen.count(Look.CLOSE_UP) == 4
+
+
+@pytest.mark.parametrize("unrest", [0.5, float("inf")])
+def test_a_still_face_that_begins_to_move_is_looked_at_as_soon_as_any(unrest):
+    schedule, viewer = Schedule(), track(undetected=2, unrest=0.0)
+    schedule.next_look([], followed=None)
+    assert schedule.next_look([viewer], followed=viewer) is Look.CARRY
+    viewer.unrefined_frames, viewer.unrest = 3, unrest
+    assert schedule.next_look([viewer], followed=viewer) is Look.CLOSE_UP
 
 
 def test_the_whole_view_is_scanned_twice_a_second_for_further_faces():

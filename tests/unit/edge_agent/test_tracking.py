@@ -6,7 +6,7 @@ import pytest
 
 from edge_agent.detection import Detection
 from edge_agent.geometry import Box
-from edge_agent.tracking import CARRY_MAX_FRAMES, MEMORY_FRAMES, Tracker
+from edge_agent.tracking import CARRY_MAX_FRAMES, MEMORY_FRAMES, MISSED_CARRY_FRAMES, Tracker
 
 MARKS = np.array([[-20, -13], [20, -13], [0, 3], [0, 22], [-42, -5], [42, -5]], np.float32)
 
@@ -78,19 +78,26 @@ def test_a_face_that_comes_back_gets_a_new_number():
     assert [t.number for t in tracker.tracks] == [2]
 
 
-def test_flow_alone_carries_a_track_only_so_long(paint_faces):
+@pytest.mark.parametrize(
+    ("missed_at", "carried_frames"),
+    [(None, CARRY_MAX_FRAMES), (1, CARRY_MAX_FRAMES), (3, CARRY_MAX_FRAMES), (5, 5 + MISSED_CARRY_FRAMES)],
+)
+def test_flow_alone_carries_a_track_only_so_long(paint_faces, missed_at, carried_frames):
     tracker = Tracker()
     tracker.take((detection(320, 240, 120),), fine=True)
+    (track,) = tracker.tracks
     views = [
         cv2.cvtColor(paint_faces([(160 + i, 120, 60)], width=320, height=240), cv2.COLOR_BGR2GRAY)
-        for i in range(CARRY_MAX_FRAMES + 2)
+        for i in range(carried_frames + 3)
     ]
     seen = []
-    for before, after in pairwise(views):
+    for number, (before, after) in enumerate(pairwise(views), start=1):
         tracker.advance(before, after, scale=0.5)
         seen.append(bool(tracker.visible))
+        if missed_at is not None and number in (missed_at, missed_at + 1):
+            tracker.miss(track)
         tracker.settle()
-    assert seen == [True] * CARRY_MAX_FRAMES + [False]
+    assert seen == [True] * carried_frames + [False] * 2
 
 
 def test_landmarks_move_with_the_face_between_detections(paint_faces):
@@ -134,3 +141,54 @@ def test_looks_from_afar_put_off_the_next_close_up_only_once():
     assert ages == [1, 0, 1, 2, 3, 4]
     tracker.support(track, detection(100, 100), fine=True)
     assert (track.unrefined_frames, track.is_refined) == (0, True)
+
+
+@pytest.fixture
+def carried(paint_faces):
+    """Return a track after a close-up at (320, 240), carried along centres on a view of half the size."""
+
+    def make(centres, *, close_up=(320, 240, 120), hidden_from=None):
+        tracker = Tracker()
+        tracker.take((detection(320, 240, 120),), fine=True)
+        (track,) = tracker.tracks
+        views = [
+            cv2.cvtColor(paint_faces([(x, y, 60)], width=320, height=240), cv2.COLOR_BGR2GRAY)
+            for x, y in [(160, 120), (160, 120), *centres]
+        ]
+        if hidden_from is not None:
+            views[-1][:, hidden_from:] = 60
+        tracker.advance(views[0], views[1], scale=0.5)
+        tracker.support(track, detection(*close_up), fine=True)
+        for before, after in pairwise(views[1:]):
+            tracker.advance(before, after, scale=0.5)
+        return track
+
+    return make
+
+
+STILL = [(160, 120)] * 3
+
+
+def test_a_still_face_that_a_close_up_confirmed_is_at_rest(carried):
+    assert carried(STILL).unrest < 0.02
+
+
+def test_what_a_close_up_had_to_correct_is_unrest(carried):
+    corrected = carried(STILL, close_up=(324, 240, 120))
+    assert corrected.unrest == pytest.approx(2 / 48, abs=0.02)
+
+
+def test_unrest_grows_with_every_step(carried):
+    assert carried([(162, 120)]).unrest < carried([(162, 120), (164, 121)]).unrest
+    assert carried([(162, 120), (164, 121), (166, 122)]).unrest == pytest.approx(0.1, abs=0.04)
+
+
+def test_weak_flow_is_unrest_without_end(carried):
+    """A hand over the edge of the face: the rest is still followed, and little is known of the landmarks."""
+    track = carried([(160, 120)], hidden_from=176)
+    assert track.flowed
+    assert track.unrest == float("inf")
+
+
+def test_a_track_that_no_close_up_has_corrected_yet_is_not_at_rest():
+    assert begin((100, 100)).tracks[0].unrest == float("inf")
