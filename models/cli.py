@@ -52,6 +52,7 @@ def add_models_commands(subparsers: Any) -> None:
     _add_quantise(commands)
     _add_compare(commands)
     _add_calibrate(commands)
+    _add_framing(commands)
     _add_smooth(commands)
     _add_export(commands)
     _add_evaluate(commands)
@@ -116,12 +117,6 @@ def _add_train(commands: Any) -> None:
     _add_config(parser)
     parser.add_argument(
         "--faces", type=Path, metavar="FILE", help="face-recognition weights to start a teacher from"
-    )
-    parser.add_argument(
-        "--start",
-        type=Path,
-        metavar="FILE.keras",
-        help="go on from a network's weights, such as the shipped one's",
     )
     parser.add_argument("--soft-labels", type=Path, metavar="PATH", help="a teacher's answers to learn from")
     _add_run_options(parser)
@@ -219,6 +214,19 @@ def _add_calibrate(commands: Any) -> None:
     parser.add_argument(
         "--region", metavar="CODE", help="store them for one region alone (ISO 3166, such as DE or US-IL)"
     )
+
+
+def _add_framing(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "framing",
+        "try how faces should lie in the crop, on validation pictures sent through detector, crop and codec",
+        "countenance models framing --data DIR --out out/framing.json",
+    )
+    _add_data(parser)
+    _add_config(parser)
+    _add_artifact(parser)
+    parser.add_argument("--out", type=Path, metavar="FILE.json", help="also write the figures here")
 
 
 def _add_smooth(commands: Any) -> None:

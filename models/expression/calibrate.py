@@ -1,4 +1,4 @@
-"""Make probabilities mean what they say: one temperature, and each label's own scale, fitted on validation pictures.
+"""Make probabilities mean what they say: one temperature, fitted on validation pictures.
 
 References:
     Guo et al. (2017), On Calibration of Modern Neural Networks, arXiv:1706.04599.
@@ -7,7 +7,6 @@ References:
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -19,26 +18,6 @@ Int64Array = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 
 TEMPERATURE_RANGE = (0.2, 5.0)
-
-LABEL_PENALTY = 0.05
-"""Weight of the squared distance from equal labels: by five-fold validation, where coverage at 98 % is best."""
-
-NEWTON_STEPS = 30
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LabelScaling:
-    """Vector scaling: logit k becomes `scales[k] * logit + offsets[k]`; float64 (6,) each, scales have mean 1.
-
-    The mean is 1 so that one temperature still says how sure the network is as a whole.
-    """
-
-    scales: Float64Array
-    offsets: Float64Array
-
-    def apply(self, logits: npt.ArrayLike) -> Float64Array:
-        """Scale logits (n, 6)."""
-        return np.asarray(logits, np.float64) * self.scales + self.offsets
 
 
 def softmax(logits: npt.ArrayLike, *, temperature: float = 1.0) -> Float64Array:
@@ -69,56 +48,6 @@ def fit_temperature(logits: npt.ArrayLike, labels: Int64Array, *, steps: int = 6
     return _search_temperature(
         lambda temperature: negative_log_likelihood(logits, labels, temperature=temperature), steps
     )
-
-
-def fit_label_scaling(
-    logits: npt.ArrayLike, labels: Int64Array, weights: Float64Array, *, penalty: float = LABEL_PENALTY
-) -> LabelScaling:
-    """Fit vector scaling by penalised maximum likelihood; convex, solved by Newton's method.
-
-    Training draws rare labels more often than they occur, so the network is too sure of them and not sure enough of
-    frequent ones. The penalty draws all scales towards their mean, and all offsets towards 0.
-
-    Args:
-        logits: (n, k) of validation pictures; never of a test split.
-        labels: int64 (n,) in [0, k).
-        weights: float64 (n,), how much each picture counts; any scale.
-        penalty: weight of the squared distances.
-    """
-    table = np.asarray(logits, np.float64)
-    count, width = table.shape
-    shares = weights / weights.sum()
-    hit = np.eye(width)[labels]
-    # Distance of each scale from the mean of all, and each offset from 0, as one quadratic form.
-    distance = np.zeros((2 * width, 2 * width))
-    distance[:width, :width] = np.eye(width) - 1.0 / width
-    distance[width:, width:] = np.eye(width)
-    theta = np.concatenate([np.ones(width), np.zeros(width)])
-
-    def loss(theta: Float64Array) -> float:
-        scaled = table * theta[:width] + theta[width:]
-        picked = softmax(scaled)[np.arange(count), labels]
-        return float(-shares @ np.log(np.maximum(picked, 1e-12)) + penalty * theta @ distance @ theta)
-
-    for _ in range(NEWTON_STEPS):
-        probabilities = softmax(table * theta[:width] + theta[width:])
-        wrong = (probabilities - hit) * shares[:, None]
-        slopes = np.concatenate([(wrong * table).sum(axis=0), wrong.sum(axis=0)])
-        slopes += 2 * penalty * distance @ theta
-        inputs = np.concatenate([table, np.ones_like(table)], axis=1)
-        spread = np.tile(probabilities, 2) * inputs
-        curvature = -(spread * shares[:, None]).T @ spread + 2 * penalty * distance
-        same_label = np.arange(2 * width)[:, None] % width == np.arange(2 * width) % width
-        curvature += same_label * ((inputs * shares[:, None] * np.tile(probabilities, 2)).T @ inputs)
-        step = np.linalg.lstsq(curvature, slopes, rcond=None)[0]
-        before, size = loss(theta), 1.0
-        while loss(theta - size * step) > before and size > 1e-4:
-            size /= 2
-        theta = theta - size * step
-        if np.abs(step).max() < 1e-9:
-            break
-    mean = theta[:width].mean()
-    return LabelScaling(scales=theta[:width] / mean, offsets=theta[width:] / mean)
 
 
 def fit_scope_temperature(logits: npt.ArrayLike, is_other: BoolArray, *, steps: int = 60) -> float:

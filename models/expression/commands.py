@@ -108,6 +108,41 @@ def calibrate(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def framing(arguments: argparse.Namespace) -> int:
+    """Say how well the network reads validation faces at each framing of the crop."""
+    from dataclasses import asdict
+
+    from models.expression.corpus import read_parts
+    from models.expression.engines import litert_predictor
+    from models.expression.framing import framings, score_framing, see_faces
+    from models.face_crop.alignment import FRAMING
+    from models.face_detector.runtime import Detector
+    from models.manifest import ARTIFACTS_DIR, load_manifest
+
+    artifact = load_expression(arguments.artifact)
+    content = load_manifest(ARTIFACTS_DIR / "face_detector").read("float32")
+    read = litert_predictor(artifact.manifest.read(), side_px=artifact.input_side_px)
+    share = _config(arguments.config).training.validation_share
+    _, validation = read_parts(arguments.data, validation_share=share, progress=_progress("reading"))
+    faces = see_faces(validation, lambda: Detector(content), progress=_progress("finding faces"))
+    grid = [FRAMING, *(f for f in framings() if f != FRAMING)]
+    rows = [
+        {**asdict(tried), "accuracy": score_framing(faces, tried, read)}
+        for tried in _progress("framings", unit=" framings")(grid)
+    ]
+    body = {"faces": len(faces), "pictures": len(validation), "shipped": rows[0], "tried": rows[1:]}
+    if arguments.out:
+        arguments.out.parent.mkdir(parents=True, exist_ok=True)
+        arguments.out.write_text(json.dumps(body, indent=2) + "\n", "utf-8")
+    print(f"{len(faces)} of {len(validation)} validation faces found; accuracy after crop and codec")
+    ranked = sorted(rows, key=lambda row: -sum(row["accuracy"].values()))
+    for row in ranked:
+        scores = "  ".join(f"{source} {share:.4f}" for source, share in row["accuracy"].items())
+        mark = "  (shipped)" if row is rows[0] else ""
+        print(f"eyes {row['eye_left_x']:.3f}, {row['eye_y']:.3f}  mouth {row['mouth_y']:.3f}  {scores}{mark}")
+    return 0
+
+
 def smooth(arguments: argparse.Namespace) -> int:
     """Fit the filter over time, and say what it gains and costs on tracks it was not fitted on."""
     from dataclasses import replace
@@ -223,10 +258,10 @@ def _read(path: Path) -> bytes:
         raise ModelsError(f"cannot read {path}: {error.strerror}") from error
 
 
-def _progress(what: str) -> Any:
+def _progress(what: str, *, unit: str = " pictures") -> Any:
     from models.expression.learning_commands import progress_bar
 
-    return progress_bar(what, unit=" pictures")
+    return progress_bar(what, unit=unit)
 
 
 def _use_tensorflow() -> None:

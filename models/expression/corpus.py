@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,9 +23,7 @@ from models.expression.datasets import (
 )
 from models.expression.preprocessing import resize_grey, to_grey
 from models.expression.splits import Part, guard_training, select_part
-from models.expression.street_views import street_views
 from models.expression.taxonomy import OUT_OF_SCOPE, one_hot
-from models.face_detector.still_search import FaceDetector
 
 FERPLUS_ARCHIVE = "fer2013plus.zip"
 RAFDB_ARCHIVE = "rafdb.zip"
@@ -72,12 +69,7 @@ def known_test_digests(data: Path) -> frozenset[str]:
 
 
 def load_training(
-    data: Path,
-    *,
-    side_px: int,
-    validation_share: float,
-    load_detector: Callable[[], FaceDetector] | None = None,
-    progress: Callable[[Iterable[Any]], Iterable[Any]] = iter,
+    data: Path, *, side_px: int, validation_share: float, progress: Progress = iter
 ) -> tuple[PackedFaces, PackedFaces]:
     """Read and pack the training and the validation part.
 
@@ -85,11 +77,21 @@ def load_training(
         data: folder with the archives or with labelled pictures.
         side_px: side of the packed pictures, in pixels.
         validation_share: share of training pictures to hold out, by file digest.
-        load_detector: makes a face detector; if given, each picture's street view is packed too.
-        progress: wraps each iteration, for a progress bar.
+        progress: wraps the iteration, for a progress bar.
 
     Raises:
         DatasetError: nothing to read, or a test picture among the training pictures.
+    """
+    training, validation = read_parts(data, validation_share=validation_share, progress=progress)
+    return pack_pictures(training, side_px=side_px), pack_pictures(validation, side_px=side_px)
+
+
+def read_parts(
+    data: Path, *, validation_share: float, progress: Progress = iter
+) -> tuple[list[Picture], list[Picture]]:
+    """Read the pictures of the training and of the validation part, each once, in their own sizes.
+
+    Args and errors are those of `load_training`.
     """
     parts: dict[Part, list[Picture]] = {Part.TRAIN: [], Part.VALIDATION: []}
     learnable = list(progress(read_learnable(data)))
@@ -101,23 +103,15 @@ def load_training(
                 chosen.append(picture)
     forbidden = known_test_digests(data)
     # Validation is scored as the tests are: by the hard label, where there is one.
-    parts[Part.VALIDATION] = [
+    scored = (
         replace(p, target=one_hot(p.label), other=0.0)
         for p in parts[Part.VALIDATION]
         if p.label != OUT_OF_SCOPE
-    ]
-    training, validation = (
-        pack_pictures(guard_training(chosen, forbidden=forbidden), side_px=side_px)
-        for chosen in parts.values()
     )
-    if load_detector is None:
-        return training, validation
-    pictures = [p.pixels for chosen in parts.values() for p in chosen]
-    views, _ = street_views(
-        pictures, (*training.digests, *validation.digests), load_detector, side_px=side_px, progress=progress
+    return (
+        list(guard_training(parts[Part.TRAIN], forbidden=forbidden)),
+        list(guard_training(scored, forbidden=forbidden)),
     )
-    count = len(training)
-    return replace(training, street=views[:count]), replace(validation, street=views[count:])
 
 
 def load_outside(

@@ -71,8 +71,6 @@ class PackedFaces:
     labels: npt.NDArray[np.int64]
     sources: tuple[str, ...]
     digests: tuple[str, ...]
-    street: UInt8Array | None = None
-    """The same faces as the street shows them, uint8 (n, side, side); see `street_views`."""
 
     def __len__(self) -> int:
         return len(self.labels)

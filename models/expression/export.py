@@ -16,23 +16,22 @@ from models.errors import DatasetError
 from models.expression.abstention import area_under_roc, choose_scope_threshold, choose_threshold_for_all
 from models.expression.architectures import count_macs
 from models.expression.calibrate import (
-    LabelScaling,
     expected_calibration_error,
-    fit_label_scaling,
     fit_scope_temperature,
     fit_temperature,
     softmax,
 )
 from models.expression.datasets import PackedFaces
 from models.expression.engines import Predictor, litert_predictor
+from models.expression.label_scaling import scale_labels
 from models.expression.networks import build_from_table, load_network
-from models.expression.preprocessing import INPUT_LIMIT, INPUT_SIDE_PX, resize_grey, standardise
+from models.expression.preprocessing import INPUT_LIMIT, INPUT_SIDE_PX
 from models.expression.quantise import representative_inputs, save_bytes, to_float_tflite, to_int8_tflite
 from models.expression.scope import in_scope_probability
 from models.expression.scoring import accuracy
 from models.expression.taxonomy import LABELS, N_LABELS
 from models.expression.training_config import TrainingConfig
-from models.manifest import Manifest, TensorSpec, describe_file, write_manifest
+from models.manifest import Manifest, TensorSpec, Variant, describe_file, write_manifest
 
 UInt8Array = npt.NDArray[np.uint8]
 Float32Array = npt.NDArray[np.float32]
@@ -105,16 +104,11 @@ def export_artifact(
     inputs = representative_inputs(
         training, side_px=side, count=REPRESENTATIVE_PICTURES, seed=config.training.seed
     )
-    int8_path = save_bytes(to_int8_tflite(model, inputs), out / "expression.int8.tflite")
-    float_path = save_bytes(to_float_tflite(model), out / "expression.float32.tflite")
-    keras_path = out / "expression.keras"
-    model.save(keras_path, include_optimizer=False)
-    parameters, metrics = calibrate_on_validation(
-        validation,
-        int8=litert_predictor(int8_path.read_bytes(), side_px=side),
-        float32=litert_predictor(float_path.read_bytes(), side_px=side),
-        outside=outside,
+    variants = _write_variants(model, inputs, out)
+    int8, float32 = (
+        litert_predictor((out / v.file).read_bytes(), side_px=side) for v in variants if v.runtime == "litert"
     )
+    parameters, metrics = calibrate_on_validation(validation, int8=int8, float32=float32, outside=outside)
     manifest = Manifest(
         directory=out,
         name="expression",
@@ -127,17 +121,12 @@ def export_artifact(
         input=TensorSpec(name="crop", shape=(1, side, side, 1), dtype="float32", meaning=_INPUT_MEANING),
         outputs=(_logits_of(int(model.output_shape[-1])),),
         labels=LABELS,
-        variants=(
-            describe_file(int8_path, variant_id="int8", runtime="litert", precision="int8"),
-            describe_file(float_path, variant_id="float32", runtime="litert", precision="float32"),
-            describe_file(keras_path, variant_id="keras", runtime="keras", precision="float32"),
-        ),
+        variants=variants,
         default_variant="int8",
         metrics={"validation": metrics},
         parameters={
             **parameters,
-            "label_scales": [round(float(v), 4) for v in scaling.scales],
-            "label_offsets": [round(float(v), 4) for v in scaling.offsets],
+            **scaling.to_json(),
             **_facts(model, training=training, validation=validation, config=config),
         },
     )
@@ -145,27 +134,16 @@ def export_artifact(
     return manifest
 
 
-def scale_labels(model: keras.Model, validation: PackedFaces) -> LabelScaling:
-    """Fit each label's scale and offset on validation pictures, and fold them into the last layer.
-
-    Folding keeps serving simple: every runtime and every opt-out sees logits that are already scaled. "Other"
-    stays as it is.
-
-    Args:
-        model: float32 network with a dense layer named "logits", changed in place.
-        validation: pictures of the six; each source counts equally.
-    """
-    side_px = int(model.input_shape[1])
-    crops = standardise(np.stack([resize_grey(grey, side_px) for grey in validation.grey]))
-    logits = np.asarray(model.predict(crops, batch_size=256, verbose=0), np.float64)[:, :N_LABELS]
-    names = np.asarray(validation.sources)
-    weights = np.array([1.0 / (names == source).sum() for source in validation.sources])
-    scaling = fit_label_scaling(logits, validation.labels, weights)
-    kernel, bias = model.get_layer("logits").get_weights()
-    kernel[:, :N_LABELS] *= scaling.scales
-    bias[:N_LABELS] = scaling.apply(bias[:N_LABELS])
-    model.get_layer("logits").set_weights([kernel, bias])
-    return scaling
+def _write_variants(model: keras.Model, inputs: Float32Array, out: Path) -> tuple[Variant, ...]:
+    int8 = save_bytes(to_int8_tflite(model, inputs), out / "expression.int8.tflite")
+    float32 = save_bytes(to_float_tflite(model), out / "expression.float32.tflite")
+    kept = out / "expression.keras"
+    model.save(kept, include_optimizer=False)
+    return (
+        describe_file(int8, variant_id="int8", runtime="litert", precision="int8"),
+        describe_file(float32, variant_id="float32", runtime="litert", precision="float32"),
+        describe_file(kept, variant_id="keras", runtime="keras", precision="float32"),
+    )
 
 
 def _logits_of(n_logits: int) -> TensorSpec:

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from models.expression.datasets import PackedFaces
     from models.expression.training_config import TrainingConfig
-    from models.face_detector.still_search import FaceDetector
 
     Float32Array = npt.NDArray[np.float32]
 
@@ -32,11 +31,9 @@ STARTING_PICTURES = 256
 def train(arguments: argparse.Namespace) -> int:
     """Train a network into `--out`; returns the exit status, as all commands here do."""
     config = prepare_backend(arguments)
-    training, validation = load_parts(arguments.data, config, street=config.training.street_share > 0)
+    training, validation = load_parts(arguments.data, config)
     training = with_soft_labels(training, validation, arguments.soft_labels, config)
     start = _face_start(arguments.faces, training) if arguments.faces else None
-    if arguments.start:
-        start = _network_start(arguments.start)
     return _run(arguments, config, training, validation, start)
 
 
@@ -51,7 +48,7 @@ def distil(arguments: argparse.Namespace) -> int:
         _write_soft_labels(arguments, labels)
     if arguments.labels_only:
         return 0
-    arguments.soft_labels, arguments.faces, arguments.start = labels, None, None
+    arguments.soft_labels, arguments.faces = labels, None
     return train(arguments)
 
 
@@ -69,7 +66,7 @@ def prune(arguments: argparse.Namespace) -> int:
     config = config.with_network(network).with_training(
         epochs=arguments.epochs, peak_learning_rate=arguments.learning_rate
     )
-    training, validation = load_parts(arguments.data, config, street=config.training.street_share > 0)
+    training, validation = load_parts(arguments.data, config)
     training = with_soft_labels(training, validation, arguments.soft_labels, config)
     return _run(
         arguments, config, training, validation, lambda model: model.set_weights(narrow.get_weights())
@@ -96,17 +93,14 @@ def prepare_backend(arguments: argparse.Namespace) -> TrainingConfig:
     return read_config(arguments.config or DEFAULT_CONFIG)
 
 
-def load_parts(
-    data: Path, config: TrainingConfig, *, street: bool = False
-) -> tuple[PackedFaces, PackedFaces]:
-    """Read the training and the validation pictures, with their street views if asked for, and a progress bar."""
+def load_parts(data: Path, config: TrainingConfig) -> tuple[PackedFaces, PackedFaces]:
+    """Read the training and the validation pictures, with a progress bar."""
     from models.expression.corpus import load_training
 
     return load_training(
         data,
         side_px=config.training.stored_side_px,
         validation_share=config.training.validation_share,
-        load_detector=_detector_loader() if street else None,
         progress=progress_bar("reading", unit=" pictures"),
     )
 
@@ -183,31 +177,6 @@ def _run(
     return 0
 
 
-def _detector_loader() -> Callable[[], FaceDetector]:
-    from models.face_detector.runtime import Detector
-    from models.manifest import ARTIFACTS_DIR, load_manifest
-
-    content = load_manifest(ARTIFACTS_DIR / "face_detector").read("float32")
-    return lambda: Detector(content)
-
-
-def _network_start(path: Path) -> Callable[[keras.Model], None]:
-    from models.errors import DatasetError
-    from models.expression.networks import load_network
-
-    try:
-        weights = load_network(path).get_weights()
-    except (OSError, ValueError) as error:
-        raise DatasetError(f"cannot start from {path.name}: {error}") from None
-
-    def start(model: keras.Model) -> None:
-        if [w.shape for w in weights] != [w.shape for w in model.get_weights()]:
-            raise DatasetError(f"{path.name} is another network than the configuration describes")
-        model.set_weights(weights)
-
-    return start
-
-
 def _face_start(weights: Path, training: PackedFaces) -> Callable[[keras.Model], None]:
     import numpy as np
 
@@ -273,7 +242,7 @@ def _network(model: keras.Model) -> Callable[[Float32Array], Float32Array]:
 def describe_command(arguments: argparse.Namespace) -> str:
     """Return the command line of a run without its folders, for the manifest."""
     words = [f"countenance models {arguments.models_command} --data DIR --out RUN"]
-    for name in ("config", "faces", "start", "soft_labels", "run"):
+    for name in ("config", "faces", "soft_labels", "run"):
         value = getattr(arguments, name, None)
         # `distil` has no such option: it finds the labels by itself.
         if value and (name, arguments.models_command) != ("soft_labels", "distil"):

@@ -66,7 +66,6 @@ class AugmentedBatches(keras.utils.PyDataset):  # type: ignore[misc]
         label_smoothing: float,
         augmentation: AugmentationSettings,
         seed: int,
-        street_share: float = 0.0,
         first_epoch: int = 0,
     ) -> None:
         super().__init__(workers=1, use_multiprocessing=False, max_queue_size=8)
@@ -78,7 +77,6 @@ class AugmentedBatches(keras.utils.PyDataset):  # type: ignore[misc]
         self._targets = faces.targets * (1 - label_smoothing) + label_smoothing / N_OUTPUTS
         self._augmentation = augmentation
         self._seed = seed
-        self._street_share = street_share if faces.street is not None else 0.0
         self._epoch = first_epoch
 
     def __len__(self) -> int:
@@ -90,7 +88,7 @@ class AugmentedBatches(keras.utils.PyDataset):  # type: ignore[misc]
         drawn = np.minimum(drawn, len(self._faces) - 1)
         settings = self._augmentation
         grey = np.stack(
-            [augment(self._picture(i, rng), side_px=self.side_px, settings=settings, rng=rng) for i in drawn]
+            [augment(self._faces.grey[i], side_px=self.side_px, settings=settings, rng=rng) for i in drawn]
         )
         targets = self._targets[drawn].astype(np.float32)
         for row in np.flatnonzero(rng.random(len(drawn)) < settings.spoil_share):
@@ -100,12 +98,6 @@ class AugmentedBatches(keras.utils.PyDataset):  # type: ignore[misc]
         if rng.random() < settings.mix_share:
             crops, targets = _blend(crops, targets, rng=rng)
         return crops, targets
-
-    def _picture(self, index: int, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
-        street = self._faces.street
-        if street is not None and self._street_share and rng.random() < self._street_share:
-            return np.asarray(street[index])
-        return np.asarray(self._faces.grey[index])
 
     def on_epoch_end(self) -> None:
         """Move on to the next epoch's draws."""

@@ -91,9 +91,7 @@ class EpochReport(keras.callbacks.Callback):  # type: ignore[misc]
         self._out = out
         self._batches = batches
         self._validation = validation
-        self._views = {"": validation.grey}
-        if validation.street is not None:
-            self._views["street_"] = validation.street
+        self._grey = np.stack([resize_grey(g, batches.side_px) for g in validation.grey])
         self._history = history
         self._start_s = time.monotonic()
 
@@ -102,10 +100,7 @@ class EpochReport(keras.callbacks.Callback):  # type: ignore[misc]
         row = {"epoch": float(epoch), "loss": float((logs or {}).get("loss", math.nan))}
         self.model.save(self._out / "averaged.keras", include_optimizer=False)
         settled = settle_statistics(self._out / "averaged.keras", self._batches, steps=EPOCH_SETTLING_STEPS)
-        for name, grey in self._views.items():
-            pictures = np.stack([resize_grey(g, self._batches.side_px) for g in grey])
-            scores = score_by_source(settled, pictures, self._validation)
-            row |= {name + figure: score for figure, score in scores.items()}
+        row |= score_by_source(settled, self._grey, self._validation)
         row["elapsed_s"] = time.monotonic() - self._start_s
         self._history.append(row)
         (self._out / "history.json").write_text(json.dumps(self._history, indent=1), "utf-8")
@@ -213,7 +208,6 @@ def augmented_batches(
         label_smoothing=settings.label_smoothing,
         augmentation=config.augmentation,
         seed=settings.seed,
-        street_share=settings.street_share,
         first_epoch=first_epoch,
     )
 

@@ -36,8 +36,6 @@ class TrainingSettings:
     stored_side_px: int = 72
     validation_share: float = 0.1
     class_balance: float = 0.45
-    street_share: float = 0.0
-    """Share of pictures that are shown as the street shows them (`street_views`)."""
     soft_label_share: float = 0.7
     """Weight of a teacher's answer in the target, where soft labels are given."""
     source_shares: Mapping[str, float] = field(default_factory=dict)

@@ -123,7 +123,8 @@ def test_the_exported_family_agrees_with_itself(run: Path, tmp_path: Path) -> No
 def test_label_scaling_is_folded_into_the_last_layer_and_leaves_other_alone(run: Path) -> None:
     from dataclasses import replace
 
-    from models.expression.export import rebuild_float32, scale_labels
+    from models.expression.export import rebuild_float32
+    from models.expression.label_scaling import scale_labels
     from models.expression.preprocessing import resize_grey, standardise
 
     validation = faces(60, 2000)

@@ -4,20 +4,30 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.face_crop.alignment import EYE_LEFT_X, EYE_Y, MOUTH_Y, crop_matrix, cut_crop
+from models.face_crop.alignment import FRAMING, Framing, crop_matrix, cut_crop
 
 MARKS = np.array([[-20, -13], [20, -13], [0, 3], [0, 22], [-42, -5], [42, -5]], np.float32)
 
 
 @settings(deadline=None)
 @given(st.floats(-1.0, 1.0), st.floats(0.3, 6.0))
-def test_eyes_and_mouth_land_near_the_template_whatever_the_pose(angle, scale):
+def test_eyes_and_mouth_land_near_the_framing_whatever_the_pose(angle, scale):
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     marks = np.asarray(MARKS @ turn.T * scale + (400, 300), np.float32)
     matrix = crop_matrix(marks)
     placed = marks @ matrix[:, :2].T + matrix[:, 2] + 0.5
-    wanted = np.array([[EYE_LEFT_X, EYE_Y], [1 - EYE_LEFT_X, EYE_Y], [0.5, MOUTH_Y]]) * 96
-    assert np.abs(placed[[0, 1, 3]] - wanted).max() < 4.0
+    assert np.abs(placed[[0, 1, 3]] - 0.5 - FRAMING.points(96)).max() < 4.0
+
+
+def test_a_framing_moves_the_face_within_the_crop():
+    usual, lower = (
+        crop_matrix(MARKS, framing=framing)
+        for framing in (
+            Framing(eye_left_x=0.3, eye_y=0.35, mouth_y=0.77),
+            Framing(eye_left_x=0.3, eye_y=0.45, mouth_y=0.87),
+        )
+    )
+    np.testing.assert_allclose(lower - usual, [[0, 0, 0], [0, 0, 9.6]], atol=1e-3)
 
 
 @pytest.mark.parametrize("scale", [0.5, 1.0, 2.0, 4.0, 9.0])
