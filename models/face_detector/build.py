@@ -12,7 +12,7 @@ from models.errors import DatasetError
 from models.face_detector import decoding
 from models.face_detector.flatbuffer import SourceNetwork, read_network
 from models.face_detector.graph import build_keras_network
-from models.face_detector.quantise import FIRST_FLOAT_BLOCK, convert_float, quantise, scale_pixels
+from models.face_detector.quantise import INT8_BLOCKS, convert, quantise, scale_pixels
 from models.face_detector.representative import representative_pictures
 from models.face_detector.wheel import LICENCE_ID, NETWORK_PATH, PACKAGE, VERSION, SourceWheel
 from models.manifest import Manifest, TensorSpec, describe_file, write_manifest
@@ -83,7 +83,7 @@ def build_artifact(
         raise DatasetError(f"the rebuilt network differs from the source by {difference:.3g}")
     out.mkdir(parents=True, exist_ok=True)
     progress("converting the float32 variant")
-    (out / FLOAT32_FILE).write_bytes(convert_float(network))
+    (out / FLOAT32_FILE).write_bytes(convert(network))
     progress("measuring int8 ranges")
     quantised, shift = quantise(
         network,
@@ -151,7 +151,7 @@ def describe(wheel: SourceWheel, out: Path, *, now: datetime, measured: dict[str
             "min_score": decoding.DEFAULT_MIN_SCORE,
             "iou": decoding.DEFAULT_IOU,
             "landmarks": list(decoding.LANDMARKS),
-            "int8_keeps_float": f"both heads, and the blocks from {FIRST_FLOAT_BLOCK} (8x8 grid)",
+            "int8_keeps_float": f"stem, blocks before {INT8_BLOCKS.start}, blocks from {INT8_BLOCKS.stop} (8x8 grid), both heads",
             "representative_pictures": REPRESENTATIVE_PICTURES,
             "representative_seed": REPRESENTATIVE_SEED,
             "representative_faces": "RAF-DB train and FER2013 Training splits only",

@@ -119,15 +119,12 @@ def _draw(
     network: SourceNetwork, ranges: Ranges, *, batch: int | None, round_weights: bool = False
 ) -> _Drawing:
     pixels = keras.Input((INPUT_PX, INPUT_PX, 3), batch_size=batch, name="pixels")
-    fused = {o.inputs[0] for o in network.operations if o.kind == "RELU" and o.output in ranges}
     drawing = _Drawing(
         network=network,
         pixels=pixels,
         values={network.input: pixels},
-        rounded=frozenset(fused | set(ranges)) if round_weights else frozenset(),
+        rounded=_int8_outputs(network, ranges) if round_weights else frozenset(),
     )
-    if network.input in ranges:
-        drawing.values[network.input] = Rounded(*ranges[network.input], name="pixels_int8")(pixels)
     for operation in network.operations:
         translate = _TRANSLATIONS.get(operation.kind)
         if translate is None:
@@ -138,6 +135,16 @@ def _draw(
             value = Rounded(*ranges[operation.output], name=f"{name}_int8")(value)
         drawing.values[operation.output] = value
     return drawing
+
+
+def _int8_outputs(network: SourceNetwork, ranges: Ranges) -> frozenset[int]:
+    # Only an operation that also reads int8 becomes int8: the one that feeds the first int8 block does not.
+    fused = {o.inputs[0] for o in network.operations if o.kind == "RELU" and o.output in ranges}
+    return frozenset(
+        o.output
+        for o in network.operations
+        if o.inputs[0] in ranges and (o.output in ranges or o.output in fused)
+    )
 
 
 def _layer_name(network: SourceNetwork, operation: Operation) -> str:

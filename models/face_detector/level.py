@@ -7,7 +7,6 @@ found on the representative pictures, where both networks must find the same num
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -32,13 +31,13 @@ def level_scores(
     """Return the student with shifted score biases, and the shift in logits.
 
     Args:
-        teacher: the float network; takes pixel / 127.5 - 1.
-        student: the network whose `ranges` are rounded; takes (pixel - 128) / 127.5.
+        teacher: the float network.
+        student: the network whose `ranges` are rounded.
         ranges: int8 range of each rounded tensor.
         pictures: uint8 (n, 128, 128, 3), RGB, from training splits.
     """
-    wanted = _face_logits(teacher, None, pictures, lambda p: p / 127.5 - 1.0)
-    given = _face_logits(student, ranges, pictures, lambda p: (p - 128.0) / 127.5)
+    wanted = _face_logits(teacher, None, pictures)
+    given = _face_logits(student, ranges, pictures)
     shift = score_shift(wanted, given)
     constants = dict(student.constants)
     for operation in _score_heads(student):
@@ -60,18 +59,13 @@ def score_shift(wanted: Float32Array, given: Float32Array) -> float:
     return -float(ordered[count - 1] + ordered[count]) / 2
 
 
-def _face_logits(
-    network: SourceNetwork,
-    ranges: Ranges | None,
-    pictures: UInt8Array,
-    scale: Callable[[Float32Array], Float32Array],
-) -> Float32Array:
+def _face_logits(network: SourceNetwork, ranges: Ranges | None, pictures: UInt8Array) -> Float32Array:
     by_name = {network.names[o.output]: o.output for o in network.operations}
     probe: Any = build_probe(network, [by_name[BOXES_OUTPUT], by_name[SCORES_OUTPUT]], ranges=ranges)
     anchors = decoding.short_range_anchors()
     logits = []
     for start in range(0, len(pictures), BATCH):
-        pixels = scale(pictures[start : start + BATCH].astype(np.float32))
+        pixels = pictures[start : start + BATCH].astype(np.float32) / 127.5 - 1.0
         boxes, scores = (np.asarray(o) for o in probe(pixels, training=False))
         for box, score in zip(boxes, scores, strict=True):
             found = decoding.decode_detections(box, score, anchors, min_score=LOWEST_SCORE).scores

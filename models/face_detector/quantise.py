@@ -4,15 +4,15 @@ Weights are int8 per output channel, activations int8 per tensor with ranges tha
 rounding error over the calibration pictures (the extremes of this network are hundreds of times its
 typical values: min-max ranges would leave a few steps for everything that matters).
 
-What stays float, and why, was found by restoring one block at a time: the two prediction heads, whose
-raw scores reach -10,000 while the decision lies within +-5, and the blocks on the 8x8 grid, which hold
-the widest activations and a tenth of the arithmetic (docs/adr/0020).
+Only a middle part becomes int8. What stays float, and why, was found by restoring one block at a time:
+the two prediction heads, whose raw scores reach -10,000 while the decision lies within +-5; the blocks on
+the 8x8 grid, which hold the widest activations and a tenth of the arithmetic (docs/adr/0020); and the
+first blocks, whose rounding makes most of the noise in the scores (docs/adr/0093).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from typing import Any
 
 import keras
@@ -30,20 +30,12 @@ from models.face_detector.recover import recover
 UInt8Array = npt.NDArray[np.uint8]
 Float32Array = npt.NDArray[np.float32]
 
-FIRST_FLOAT_BLOCK = 12
-"""Blocks from this one on (the five on the 8x8 grid) stay float."""
+INT8_BLOCKS = range(3, 12)
+"""Blocks that become int8, the stem being block 0; those on the 8x8 grid begin at 12."""
 
 CALIBRATION_PICTURES = 200
 LEVEL_PICTURES = 2000
 RECOVERY_SEED = 1
-PIXEL_STEP = 1 / 127.5
-PIXEL_RANGE = (-128 * PIXEL_STEP, 127 * PIXEL_STEP)
-"""What 8-bit pixels stand for inside the int8 network: (pixel - 128) / 127.5, exact in int8.
-
-The source scales to [-1, 1], whose middle lies between two pixel values: rounding it would darken or
-brighten every frame by half a grey level. `centre_pixels` puts that half level into the first bias.
-"""
-
 BATCH = 25
 SAMPLES_PER_PICTURE = 4096
 CLIP_SHARES = tuple(np.linspace(0.15, 1.0, 35).tolist())
@@ -54,7 +46,7 @@ def quantise(
     network: SourceNetwork,
     pictures: UInt8Array,
     *,
-    first_float_block: int = FIRST_FLOAT_BLOCK,
+    int8_blocks: range = INT8_BLOCKS,
     recovery_steps: int,
     progress: Callable[[int, float], None],
 ) -> tuple[bytes, float]:
@@ -64,7 +56,7 @@ def quantise(
         network: the source network.
         pictures: uint8 (n, 128, 128, 3), RGB: the representative set; the first `CALIBRATION_PICTURES`
             set the ranges, all of them serve the recovery.
-        first_float_block: blocks from this one on, and the heads, keep float arithmetic.
+        int8_blocks: consecutive blocks, not the stem; all others, and the heads, keep float arithmetic.
         recovery_steps: batches of training against the float network (see `recover`); 0 leaves it out.
         progress: told each recovery step and its loss.
 
@@ -73,29 +65,14 @@ def quantise(
     """
     calibration = scale_pixels(pictures[:CALIBRATION_PICTURES])
     evened = equalise(network, lambda candidate: channel_peaks(candidate, calibration))
-    ranges = value_ranges(evened, int8_tensors(evened, first_float_block), calibration)
-    student = centre_pixels(evened)
+    ranges = value_ranges(evened, int8_tensors(evened, int8_blocks), calibration)
+    student = evened
     if recovery_steps:
         student = recover(
-            evened, student, ranges, pictures, steps=recovery_steps, seed=RECOVERY_SEED, progress=progress
+            evened, ranges, pictures, steps=recovery_steps, seed=RECOVERY_SEED, progress=progress
         )
     student, shift = level_scores(evened, student, ranges, pictures[:LEVEL_PICTURES])
-    converter = tf.lite.TFLiteConverter.from_keras_model(build_keras_network(student, ranges=ranges))
-    converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    converter.inference_input_type = tf.uint8
-    return bytes(converter.convert()), shift
-
-
-def centre_pixels(network: SourceNetwork) -> SourceNetwork:
-    """Return the network that takes (pixel - 128) / 127.5 where the given one takes pixel / 127.5 - 1."""
-    constants = dict(network.constants)
-    for operation in network.operations:
-        if operation.kind == "CONV_2D" and operation.inputs[0] == network.input:
-            kernel, bias = (constants[i] for i in operation.inputs[1:3])
-            constants[operation.inputs[2]] = (bias + kernel.sum(axis=(1, 2, 3)) * PIXEL_STEP / 2).astype(
-                np.float32
-            )
-    return replace(network, constants=constants)
+    return convert(student, ranges=ranges), shift
 
 
 def scale_pixels(pictures: UInt8Array) -> Float32Array:
@@ -103,13 +80,22 @@ def scale_pixels(pictures: UInt8Array) -> Float32Array:
     return (pictures.astype(np.float32) / 127.5 - 1.0).astype(np.float32)
 
 
-def convert_float(network: SourceNetwork) -> bytes:
-    """Return the float32 TFLite file: the same interface, uint8 pixels in, float32 out."""
-    core = build_keras_network(network)
+def convert(network: SourceNetwork, *, ranges: Ranges | None = None) -> bytes:
+    """Return a TFLite file that takes uint8 pixels and gives float32.
+
+    Args:
+        network: its weights.
+        ranges: range of each tensor that becomes int8; None converts to float32 throughout.
+    """
+    precision = "int8" if ranges else "float"
+    core = build_keras_network(network, ranges=ranges)
     pixels = keras.Input((INPUT_PX, INPUT_PX, 3), batch_size=1, dtype="uint8", name="pixels")
     scaled = keras.layers.Rescaling(1 / 127.5, offset=-1.0)(pixels)
-    model = keras.Model(pixels, core(scaled), name="blazeface_short_range_float")
-    return bytes(tf.lite.TFLiteConverter.from_keras_model(model).convert())
+    model = keras.Model(pixels, core(scaled), name=f"blazeface_short_range_{precision}")
+    converter = tf.lite.TFLiteConverter.from_keras_model(model)
+    if ranges:
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    return bytes(converter.convert())
 
 
 def blocks(network: SourceNetwork) -> dict[int, int]:
@@ -121,20 +107,20 @@ def blocks(network: SourceNetwork) -> dict[int, int]:
     return found
 
 
-def int8_tensors(network: SourceNetwork, first_float_block: int) -> tuple[int, ...]:
-    """Return the tensors that become int8, in order.
+def int8_tensors(network: SourceNetwork, int8_blocks: range) -> tuple[int, ...]:
+    """Return the tensors that become int8, in order: what `int8_blocks` read and what they compute.
 
     Left out: what an activation directly follows (both become one fused operation), the heads and all
-    that comes after them, and the blocks that stay float.
+    that comes after them.
     """
     fused = {o.inputs[0] for o in network.operations if o.kind == "RELU"}
-    heads = head_outputs(network)
     after_heads = {o.output for o in network.operations if o.kind in ("RESHAPE", "CONCATENATION")}
+    left_out = fused | head_outputs(network) | after_heads
     block_of = blocks(network)
-    produced = [network.input, *(o.output for o in network.operations)]
-    return tuple(
-        t for t in produced if t not in fused | heads | after_heads and block_of[t] < first_float_block
-    )
+    activations = [o.output for o in network.operations if o.kind == "RELU"]
+    entry = activations[int8_blocks.start - 1]
+    produced = [o.output for o in network.operations]
+    return entry, *(t for t in produced if block_of[t] in int8_blocks and t not in left_out)
 
 
 def channel_peaks(network: SourceNetwork, pictures: Float32Array) -> ChannelPeaks:
@@ -154,7 +140,7 @@ def value_ranges(network: SourceNetwork, tensors: Sequence[int], pictures: Float
     Padding and pooling hand their input's int8 values through, so they take its range.
     """
     passed = {o.output: o.inputs[0] for o in network.operations if o.kind in ("MAX_POOL_2D", "PAD")}
-    measured = [t for t in tensors if t not in passed and t != network.input]
+    measured = [t for t in tensors if t not in passed]
     samples: dict[int, list[Float32Array]] = {t: [] for t in measured}
     extremes: dict[int, tuple[float, float]] = dict.fromkeys(measured, (0.0, 0.0))
     rng = np.random.default_rng(0)
@@ -163,11 +149,11 @@ def value_ranges(network: SourceNetwork, tensors: Sequence[int], pictures: Float
             low, high = extremes[tensor]
             extremes[tensor] = (min(low, float(value.min())), max(high, float(value.max())))
             samples[tensor].append(rng.choice(value.ravel(), SAMPLES_PER_PICTURE * len(value)))
-    ranges: dict[int, tuple[float, float]] = {network.input: PIXEL_RANGE}
+    ranges: dict[int, tuple[float, float]] = {}
     for tensor in tensors:
         if tensor in passed:
             ranges[tensor] = ranges[passed[tensor]]
-        elif tensor != network.input:
+        else:
             ranges[tensor] = best_range(np.concatenate(samples[tensor]), *extremes[tensor])
     return ranges
 

@@ -41,7 +41,6 @@ FEATURE_WEIGHT = 1.0
 
 def recover(
     network: SourceNetwork,
-    start: SourceNetwork,
     ranges: Ranges,
     pictures: UInt8Array,
     *,
@@ -52,8 +51,7 @@ def recover(
     """Return the network with weights that survive rounding.
 
     Args:
-        network: the equalised float network, the teacher; takes pixel / 127.5 - 1.
-        start: where the student starts; takes (pixel - 128) / 127.5.
+        network: the equalised float network, the teacher, and where the student starts.
         ranges: int8 range of each tensor that is rounded.
         pictures: uint8 (n, 128, 128, 3), RGB, composed from training-split faces.
         steps: how many batches to train.
@@ -65,17 +63,17 @@ def recover(
     by_name = {network.names[o.output]: o.output for o in network.operations}
     tensors = [by_name[BOXES_OUTPUT], by_name[SCORES_OUTPUT], *_features(network)]
     teacher = build_probe(network, tensors)
-    student = build_probe(start, tensors, ranges=ranges)
+    student = build_probe(network, tensors, ranges=ranges)
     schedule = keras.optimizers.schedules.CosineDecay(LEARNING_RATE, steps)
     optimizer = keras.optimizers.Adam(schedule)
     optimizer.build(student.trainable_variables)
 
     @tf.function  # type: ignore[untyped-decorator]
     def train(batch: Any) -> Any:
-        levels = tf.cast(batch, tf.float32)
-        expected = teacher(levels / 127.5 - 1.0, training=False)
+        pixels = tf.cast(batch, tf.float32) / 127.5 - 1.0
+        expected = teacher(pixels, training=False)
         with tf.GradientTape() as tape:
-            loss = _distance(expected, student((levels - 128.0) / 127.5, training=True))
+            loss = _distance(expected, student(pixels, training=True))
         gradients = tape.gradient(loss, student.trainable_variables)
         clipped, _ = tf.clip_by_global_norm(gradients, 1.0)
         optimizer.apply(clipped, student.trainable_variables)
@@ -87,7 +85,7 @@ def recover(
         if rng.random() < 0.5:
             batch = batch[:, :, ::-1]
         progress(step, float(train(tf.constant(batch))))
-    return read_weights(student, start)
+    return read_weights(student, network)
 
 
 def _features(network: SourceNetwork) -> list[int]:
