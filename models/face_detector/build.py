@@ -18,7 +18,7 @@ from models.face_detector.wheel import LICENCE_ID, NETWORK_PATH, PACKAGE, VERSIO
 from models.manifest import Manifest, TensorSpec, describe_file, write_manifest
 
 NAME = "face_detector"
-ARTIFACT_VERSION = "1"
+ARTIFACT_VERSION = "2"
 COMMAND = "countenance models detector build"
 INT8_FILE = "face_detector_int8.tflite"
 FLOAT32_FILE = "face_detector_float32.tflite"
@@ -173,7 +173,7 @@ def notice_text(wheel: SourceWheel) -> str:
         "Changes: half-precision weights expanded to float32; pixel scaling moved into the network, which\n"
         "now takes 8-bit RGB; in the int8 variant channels were rescaled without changing the function, and\n"
         "weights trained for a few minutes to repeat the float outputs under rounding, and weights and\n"
-        "activations quantised to 8 bits, except the prediction heads and the 8x8 grid.\n\n"
+        "activations quantised to 8 bits, except the stem, the first block, the prediction heads and the 8x8 grid.\n\n"
         "Bazarevsky et al. (2019), BlazeFace: Sub-millisecond Neural Face Detection on Mobile GPUs,\n"
         "arXiv:1907.05047.\n"
     )

@@ -30,7 +30,7 @@ from models.face_detector.recover import recover
 UInt8Array = npt.NDArray[np.uint8]
 Float32Array = npt.NDArray[np.float32]
 
-INT8_BLOCKS = range(3, 12)
+INT8_BLOCKS = range(2, 12)
 """Blocks that become int8, the stem being block 0; those on the 8x8 grid begin at 12."""
 
 CALIBRATION_PICTURES = 200
