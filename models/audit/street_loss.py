@@ -55,7 +55,7 @@ def street_loss(
         "loss_points": [100 * bound for bound in paired_difference_interval(before, after)],
         "accuracy_unsent_wrong": float(after.sum() / count),
         "ece_15": expected_calibration_error(answers.probabilities, labels[sent]),
-        "answered": float(given.mean()),
+        "answered": float(given.mean()) if given.size else None,
         "accuracy_answered": float(after[given].mean()) if given.any() else None,
     }
 

@@ -187,7 +187,10 @@ def command(*words: object) -> int:
 def test_the_commands_lead_from_any_labelled_folder_to_a_card(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for split, label, index in itertools.product(("train", "test"), range(6), range(8)):
+    pictures = itertools.chain(
+        itertools.product(("train",), range(6), range(8)), itertools.product(("test",), range(6), range(2))
+    )
+    for split, label, index in pictures:
         path = tmp_path / "data" / split / LABELS[label] / f"{index}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         cv2.imwrite(str(path), stripes(label, index + 100 * (split == "test")))
@@ -218,7 +221,7 @@ def test_the_commands_lead_from_any_labelled_folder_to_a_card(
     printed = json.loads(capsys.readouterr().out)
     measured = json.loads(figures.read_text("utf-8"))
     assert printed == measured["headline"]
-    assert measured["sets"]["folder"]["int8"]["n"] == 48
+    assert measured["sets"]["folder"]["int8"]["n"] == 12
     assert command("card", "--artifact", artifact, "--metrics", figures, "--out", card) == 0
     assert card.read_text("utf-8").startswith("# Expression network 7")
     assert str(tmp_path) not in (artifact / "manifest.json").read_text("utf-8")
