@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import skimage.data
 
 from cloud.cli import main
 from cloud.rehearsal.street import Asked, RehearsedStreet
@@ -72,7 +73,8 @@ def test_two_streets_at_once_keep_the_order_of_the_pictures(monkeypatch: pytest.
 
     monkeypatch.setattr(street, "WORTH_TWO", 3)
     monkeypatch.setattr(street.os, "cpu_count", lambda: 2)
-    face, wall = draw_face(120), np.full((120, 120, 3), 128, np.uint8)
+    portrait = np.ascontiguousarray(skimage.data.astronaut()[60:200, 150:290])
+    face, wall = cv2.resize(portrait, (120, 120)), np.full((120, 120, 3), 128, np.uint8)
     arrived = street.send_pictures([face, wall, wall], artifact=EXPRESSION_DIR)
     assert arrived.sent.tolist() == [True, False, False]
     assert np.isnan(arrived.logits[1:]).all() and np.isfinite(arrived.logits[0]).all()
