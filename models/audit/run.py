@@ -34,11 +34,12 @@ from models.audit.groups import (
 from models.audit.headline import ECE_SETS, make_headline
 from models.audit.outsiders import describe_outsiders, read_outsiders
 from models.audit.peers import FindFaces, HaarWorker, open_peers
-from models.audit.street import BORDER_SHARE, GREY48, is_street_here, send_pictures
+from models.audit.street import GREY48, is_street_here, send_pictures
 from models.audit.street_loss import HEADLINE_SETS, STREET_SETS, street_loss
 from models.errors import DatasetError
 from models.expression.engines import Predictor
 from models.expression.evaluate import TestSet, load_test_sets
+from models.expression.framing import BORDER_SHARE
 from models.expression.loading import ExpressionArtifact
 from models.face_detector.runtime import Detector
 from models.manifest import Manifest

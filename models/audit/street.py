@@ -26,6 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.errors import DatasetError
+from models.expression.framing import BORDER_SHARE, frame_picture
 from models.manifest import load_manifest
 
 UInt8Array = npt.NDArray[np.uint8]
@@ -34,8 +35,6 @@ BoolArray = npt.NDArray[np.bool_]
 Progress = Callable[[Iterable[Any]], Iterable[Any]]
 
 COMMAND_MODULE = "cloud.cli"
-BORDER_SHARE = 0.5
-BORDER_GREY = 128
 LANES, WORTH_TWO = 2, 64
 """Streets at once, and pictures from which a second one is worth its start."""
 
@@ -68,30 +67,6 @@ def is_street_here() -> bool:
         return importlib.util.find_spec(COMMAND_MODULE) is not None
     except ModuleNotFoundError:
         return False
-
-
-def frame_picture(picture: UInt8Array, *, share: float = BORDER_SHARE) -> UInt8Array:
-    """Put a grey border around a picture, `share` of its longer side wide.
-
-    Args:
-        picture: uint8 (h, w) or (h, w, 3), R, G, B.
-        share: width of the border, in sides.
-
-    Returns:
-        uint8 (h', w', 3), B, G, R.
-    """
-    code = cv2.COLOR_GRAY2BGR if picture.ndim == 2 else cv2.COLOR_RGB2BGR
-    width = round(share * max(picture.shape[:2]))
-    framed = cv2.copyMakeBorder(
-        cv2.cvtColor(picture, code),
-        width,
-        width,
-        width,
-        width,
-        cv2.BORDER_CONSTANT,
-        value=(BORDER_GREY, BORDER_GREY, BORDER_GREY),
-    )
-    return np.asarray(framed, np.uint8)
 
 
 def send_pictures(

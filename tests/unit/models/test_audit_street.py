@@ -6,9 +6,10 @@ import pytest
 from models.audit import street
 from models.audit.answers import AnswerRule
 from models.audit.headline import make_headline
-from models.audit.street import Arrivals, frame_picture, send_pictures
+from models.audit.street import Arrivals, send_pictures
 from models.audit.street_loss import street_loss, worst_loss
 from models.errors import DatasetError
+from models.expression.framing import frame_picture
 from models.expression.loading import EXPRESSION_DIR
 
 RULE = AnswerRule(temperature=1.0, confident_above=0.5)
