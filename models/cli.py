@@ -115,8 +115,15 @@ def _add_train(commands: Any) -> None:
     )
     _add_data(parser)
     _add_config(parser)
-    parser.add_argument(
-        "--faces", type=Path, metavar="FILE", help="face-recognition weights to start a teacher from"
+    starts = parser.add_mutually_exclusive_group()
+    starts.add_argument(
+        "--faces",
+        type=Path,
+        metavar="FILE",
+        help="face-recognition weights to start a teacher from: dlib's .dat, or a MobileNet's .json, as the network needs",
+    )
+    starts.add_argument(
+        "--start", type=Path, metavar="KERAS", help="a network of the same shape to start from"
     )
     parser.add_argument("--soft-labels", type=Path, metavar="PATH", help="a teacher's answers to learn from")
     _add_run_options(parser)
@@ -138,6 +145,21 @@ def _add_distil(commands: Any) -> None:
         action="append",
         metavar="RUN",
         help="what train wrote for a teacher; repeat it for an ensemble (default: the soft labels that ship)",
+    )
+    parser.add_argument(
+        "--add-labels",
+        type=Path,
+        metavar="PATH",
+        help="earlier teachers' soft labels, averaged with the answers of each --teacher",
+    )
+    parser.add_argument(
+        "--add-weight",
+        type=float,
+        default=0.5,
+        help="share of --add-labels, in [0, 1] (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--start", type=Path, metavar="KERAS", help="a network of the same shape to start from"
     )
     parser.add_argument("--labels-only", action="store_true", help="stop after writing the soft labels")
     _add_run_options(parser)

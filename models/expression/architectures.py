@@ -71,6 +71,8 @@ def count_macs(model: keras.Model) -> int:
         if isinstance(layer, layers.Conv2D):
             _, height, width, channels = layer.output.shape
             total += height * width * channels * prod(layer.kernel.shape[:3])
+        elif isinstance(layer, layers.DepthwiseConv2D):
+            total += prod(layer.output.shape[1:3]) * prod(layer.kernel.shape)
         elif isinstance(layer, layers.Dense):
             total += prod(layer.kernel.shape)
     return total

@@ -61,19 +61,27 @@ def build_face_network(settings: FaceNetworkSettings) -> keras.Model:
     return keras.Model(crop, logits, name="teacher")
 
 
-def start_from_faces(model: keras.Model, weights: Sequence[FaceLayer], crops: Float32Array) -> None:
+def start_from_faces(
+    model: keras.Model, weights: Sequence[FaceLayer], crops: Float32Array, *, input_gain: float = INPUT_GAIN
+) -> None:
     """Load face-recognition weights; crops give the statistics that batch normalisation needs.
 
     Args:
-        model: from `build_face_network`, changed in place.
-        weights: from `read_face_layers`.
+        model: from `build_face_network` or `build_mobile_network`, changed in place.
+        weights: from `read_face_layers` or `read_mobile_layers`, one for each convolution.
         crops: float32 (n, side, side, 1), a few hundred prepared training pictures.
+        input_gain: spread of the source's input, where that of `crops` is 1.
     """
     for index, layer in enumerate(weights):
         convolution = model.get_layer(f"conv{index}")
         kernel = layer.kernel
         if index == 0:
-            kernel = kernel.sum(axis=2, keepdims=True) * INPUT_GAIN
+            kernel = kernel.sum(axis=2, keepdims=True) * input_gain
+        if convolution.use_bias:
+            # A fixed layer: what follows the convolution is folded into it.
+            gain = layer.gain.reshape(-1, 1) if kernel.shape[-1] == 1 else layer.gain
+            convolution.set_weights([kernel * gain, layer.offset + layer.gain * layer.bias])
+            continue
         convolution.set_weights([kernel])
         seen = np.asarray(
             keras.Model(model.input, convolution.output).predict(crops, batch_size=64, verbose=0), np.float32

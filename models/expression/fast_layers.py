@@ -12,6 +12,8 @@ from typing import Any
 import keras
 from keras import layers
 
+_FIXED = {"padding": "same", "use_bias": True, "activation": "relu6", "trainable": False}
+
 
 @keras.saving.register_keras_serializable("countenance")
 class FastConv2D(layers.Conv2D):  # type: ignore[misc]
@@ -21,24 +23,52 @@ class FastConv2D(layers.Conv2D):  # type: ignore[misc]
         """Convolve (n, h, w, c) with the kernel."""
         if keras.backend.backend() != "torch":
             return super().convolution_op(inputs, kernel)
-        import torch
-        from torch.nn import functional
-
-        pixels = inputs.permute(0, 3, 1, 2)
         weights = keras.ops.convert_to_tensor(kernel, dtype=self.compute_dtype).permute(3, 2, 0, 1)
-        stride, size = self.strides[0], self.kernel_size[0]
-        missing = max((-(-pixels.shape[-1] // stride) - 1) * stride + size - pixels.shape[-1], 0)
-        before, after = missing // 2, missing - missing // 2
-        if before != after:
-            pixels = functional.pad(pixels, (before, after, before, after))
-            before = 0
-        convolved = functional.conv2d(
-            pixels.contiguous(memory_format=torch.channels_last),
-            weights.contiguous(memory_format=torch.channels_last),
-            stride=stride,
-            padding=before,
+        return _convolve(inputs, weights, stride=self.strides[0])
+
+
+@keras.saving.register_keras_serializable("countenance")
+class FastDepthwiseConv2D(layers.DepthwiseConv2D):  # type: ignore[misc]
+    """`keras.layers.DepthwiseConv2D` for "same" padding, one output a channel, without bias or dilation."""
+
+    def call(self, inputs: Any) -> Any:
+        """Convolve each channel of (n, h, w, c) with its own kernel."""
+        if keras.backend.backend() != "torch":
+            return super().call(inputs)
+        kernel = keras.ops.convert_to_tensor(self.kernel, dtype=self.compute_dtype).permute(2, 3, 0, 1)
+        return _convolve(inputs, kernel, stride=self.strides[0], groups=inputs.shape[-1])
+
+
+@keras.saving.register_keras_serializable("countenance")
+class FixedConv2D(layers.Conv2D):  # type: ignore[misc]
+    """A "same" convolution with bias, clipped to [0, 6], in one pass over memory; it is never trained."""
+
+    def __init__(self, filters: int, kernel_size: int, strides: int = 1, **options: Any) -> None:
+        super().__init__(filters, kernel_size, strides, **{**options, **_FIXED})
+
+    def call(self, inputs: Any) -> Any:
+        """Convolve (n, h, w, c)."""
+        if keras.backend.backend() != "torch":
+            return super().call(inputs)
+        weights = keras.ops.convert_to_tensor(self.kernel, dtype=self.compute_dtype).permute(3, 2, 0, 1)
+        return _convolve(inputs, weights, stride=self.strides[0], clipped_after=self.bias.value)
+
+
+@keras.saving.register_keras_serializable("countenance")
+class FixedDepthwiseConv2D(layers.DepthwiseConv2D):  # type: ignore[misc]
+    """The like of `FixedConv2D` with a kernel for each channel."""
+
+    def __init__(self, kernel_size: int, strides: int = 1, **options: Any) -> None:
+        super().__init__(kernel_size, strides, **{**options, **_FIXED})
+
+    def call(self, inputs: Any) -> Any:
+        """Convolve each channel of (n, h, w, c) with its own kernel."""
+        if keras.backend.backend() != "torch":
+            return super().call(inputs)
+        weights = keras.ops.convert_to_tensor(self.kernel, dtype=self.compute_dtype).permute(2, 3, 0, 1)
+        return _convolve(
+            inputs, weights, stride=self.strides[0], groups=inputs.shape[-1], clipped_after=self.bias.value
         )
-        return convolved.permute(0, 2, 3, 1)
 
 
 @keras.saving.register_keras_serializable("countenance")
@@ -65,3 +95,50 @@ class FastBatchNormalization(layers.BatchNormalization):  # type: ignore[misc]
             eps=self.epsilon,
         )
         return normalised.permute(0, 2, 3, 1)
+
+
+def _convolve(inputs: Any, weights: Any, *, stride: int, groups: int = 1, clipped_after: Any = None) -> Any:
+    """Convolve (n, h, w, c) with PyTorch's weights (out, in per group, size, size), "same" as TensorFlow pads.
+
+    With `clipped_after`, a bias (out,), no gradient is kept, and the sum is clipped to [0, 6].
+    """
+    import torch
+    from torch.nn import functional
+
+    pixels = inputs.permute(0, 3, 1, 2)
+    size = weights.shape[-1]
+    missing = max((-(-pixels.shape[-1] // stride) - 1) * stride + size - pixels.shape[-1], 0)
+    before, after = missing // 2, missing - missing // 2
+    if before != after:
+        pixels = functional.pad(pixels, (before, after, before, after))
+        before = 0
+    pixels = pixels.contiguous(memory_format=torch.channels_last)
+    weights = weights.contiguous(memory_format=torch.channels_last)
+    if clipped_after is None:
+        convolved = functional.conv2d(pixels, weights, stride=stride, padding=before, groups=groups)
+    else:
+        with torch.no_grad():
+            convolved = _convolve_clipped(
+                pixels, weights, clipped_after, stride=stride, padding=before, groups=groups
+            )
+    return convolved.permute(0, 2, 3, 1)
+
+
+def _convolve_clipped(pixels: Any, weights: Any, bias: Any, *, stride: int, padding: int, groups: int) -> Any:
+    import torch
+    from torch.nn import functional
+
+    if pixels.device.type == "cpu" and torch.backends.mkldnn.is_available():
+        return torch.ops.mkldnn._convolution_pointwise(
+            pixels,
+            weights,
+            bias,
+            [padding] * 2,
+            [stride] * 2,
+            [1, 1],
+            groups,
+            "hardtanh",
+            [0.0, 6.0],
+            "",
+        )
+    return functional.relu6(functional.conv2d(pixels, weights, bias, stride, padding, groups=groups))

@@ -24,16 +24,19 @@ LABELS_FOLDER = "labels"
 AWARE_RATE = 1e-3
 """Peak learning rate of training with rounding."""
 
-STARTING_PICTURES = 256
-"""Training pictures whose activations start the teacher's batch normalisation."""
-
 
 def train(arguments: argparse.Namespace) -> int:
     """Train a network into `--out`; returns the exit status, as all commands here do."""
     config = prepare_backend(arguments)
+    from models.expression import starting
+
     training, validation = load_parts(arguments.data, config)
     training = with_soft_labels(training, validation, arguments.soft_labels, config)
-    start = _face_start(arguments.faces, training) if arguments.faces else None
+    start = None
+    if arguments.start:
+        start = starting.from_network(arguments.start)
+    elif arguments.faces:
+        start = starting.from_faces(arguments.faces, config, training)
     return _run(arguments, config, training, validation, start)
 
 
@@ -177,31 +180,12 @@ def _run(
     return 0
 
 
-def _face_start(weights: Path, training: PackedFaces) -> Callable[[keras.Model], None]:
-    import numpy as np
-
-    from models.expression.face_network import start_from_faces
-    from models.expression.face_weights import read_face_layers
-    from models.expression.preprocessing import resize_grey, standardise
-
-    layers = read_face_layers(weights)
-
-    def start(model: keras.Model) -> None:
-        side_px = int(model.input_shape[1])
-        drawn = np.random.default_rng(0).permutation(len(training))[:STARTING_PICTURES]
-        start_from_faces(
-            model, layers, standardise(np.stack([resize_grey(training.grey[i], side_px) for i in drawn]))
-        )
-
-    return start
-
-
 def _write_soft_labels(arguments: argparse.Namespace, out: Path) -> None:
     from datetime import UTC, datetime
 
     from models.expression.networks import load_network
-    from models.expression.soft_label_splits import teachers_share
-    from models.expression.soft_labels import Network, label_softly, write_labels_artifact
+    from models.expression.soft_label_splits import load_student_labels, teachers_share
+    from models.expression.soft_labels import Network, label_softly, mix_labels, write_labels_artifact
     from models.expression.training_config import config_from_run
 
     validation_share = teachers_share(config_from_run(run) for run in arguments.teacher)
@@ -210,9 +194,17 @@ def _write_soft_labels(arguments: argparse.Namespace, out: Path) -> None:
         model = load_network(run / "averaged.keras")
         networks.append((_network(model), int(model.input_shape[1])))
     # Pictures are kept as large as the last teacher was trained on; the others shrink them.
-    training, _ = load_parts(arguments.data, config_from_run(arguments.teacher[-1]))
+    training, validation = load_parts(arguments.data, config_from_run(arguments.teacher[-1]))
+    earlier = None
+    if arguments.add_labels:
+        earlier = load_student_labels(
+            arguments.add_labels, validation_share=validation_share, validation=validation
+        )
+    labels = label_softly(training, networks, progress=progress_bar("labelling", unit=" batches"))
+    if earlier:
+        labels = mix_labels(labels, earlier, weight=arguments.add_weight)
     manifest = write_labels_artifact(
-        label_softly(training, networks, progress=progress_bar("labelling", unit=" batches")),
+        labels,
         out,
         command=describe_command(arguments),
         created=datetime.now(UTC),
@@ -228,12 +220,10 @@ def _network(model: keras.Model) -> Callable[[Float32Array], Float32Array]:
     import keras
     import numpy as np
 
-    def answer(crops: Float32Array) -> Float32Array:
-        if keras.backend.backend() != "torch":
-            return np.asarray(keras.ops.convert_to_numpy(model(crops, training=False)), np.float32)
-        import torch
+    from models.expression.networks import without_gradients
 
-        with torch.no_grad():
+    def answer(crops: Float32Array) -> Float32Array:
+        with without_gradients():
             return np.asarray(keras.ops.convert_to_numpy(model(crops, training=False)), np.float32)
 
     return answer
@@ -242,15 +232,15 @@ def _network(model: keras.Model) -> Callable[[Float32Array], Float32Array]:
 def describe_command(arguments: argparse.Namespace) -> str:
     """Return the command line of a run without its folders, for the manifest."""
     words = [f"countenance models {arguments.models_command} --data DIR --out RUN"]
-    for name in ("config", "faces", "soft_labels", "run"):
+    for name in ("config", "faces", "start", "soft_labels", "run", "add_labels"):
         value = getattr(arguments, name, None)
         # `distil` has no such option: it finds the labels by itself.
         if value and (name, arguments.models_command) != ("soft_labels", "distil"):
             words.append(f"--{name.replace('_', '-')} {value.name}")
     words += [f"--teacher {run.name}" for run in getattr(arguments, "teacher", None) or ()]
-    for name in ("minutes", "keep", "epochs", "learning_rate"):
+    for name in ("minutes", "keep", "epochs", "learning_rate", "add_weight"):
         value = getattr(arguments, name, None)
-        if value:
+        if value and (name != "add_weight" or arguments.add_labels):
             words.append(f"--{name.replace('_', '-')} {value:g}")
     earlier = ""
     if arguments.resume:

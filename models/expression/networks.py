@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,10 @@ import keras
 from models.errors import DatasetError
 from models.expression.architectures import NetworkSettings, build_network
 from models.expression.face_network import FaceNetworkSettings, build_face_network
+from models.expression.mobile_network import MobileNetworkSettings, build_mobile_network
 
-RESIDUAL, FACE = "residual", "face"
-"""Values of `kind` in the table: the student's plain network, the teacher that starts from faces."""
+RESIDUAL, FACE, FACE_MOBILE = "residual", "face", "face_mobile"
+"""Values of `kind` in the table: the student's plain network, the two teachers that start from faces."""
 
 
 def build_from_table(table: Mapping[str, Any], *, fast: bool = False) -> keras.Model:
@@ -33,11 +35,25 @@ def build_from_table(table: Mapping[str, Any], *, fast: bool = False) -> keras.M
             return build_network(NetworkSettings(**settings), fast=fast)
         if kind == FACE:
             return build_face_network(FaceNetworkSettings(**settings))
+        if kind == FACE_MOBILE:
+            return build_mobile_network(MobileNetworkSettings(**settings))
     except TypeError as error:
         raise DatasetError(f"the network table does not fit its kind {kind!r}: {error}") from None
-    raise DatasetError(f"unknown kind of network {kind!r}; known: {RESIDUAL}, {FACE}")
+    raise DatasetError(f"unknown kind of network {kind!r}; known: {RESIDUAL}, {FACE}, {FACE_MOBILE}")
 
 
 def load_network(path: Path) -> keras.Model:
     """Load a network that training wrote; this module's imports are what makes its layers known to Keras."""
     return keras.models.load_model(path, compile=False)
+
+
+@contextmanager
+def without_gradients() -> Iterator[None]:
+    """Keep PyTorch from recording what a gradient would need; under other backends nothing changes."""
+    if keras.backend.backend() != "torch":
+        yield
+        return
+    import torch
+
+    with torch.no_grad():
+        yield

@@ -39,9 +39,10 @@ BATCH = 64
 _NOTICE = (
     "Soft labels for the training pictures of FER2013 / FER+ and RAF-DB\n\n"
     "Seven probabilities a picture, keyed by the digest of its file; no picture, no name and no face template.\n"
-    "Made by this project's own teachers (see manifest.json); the first weights of one of them were those of dlib's\n"
-    "face-recognition network (Davis King, CC0 1.0). The pictures' rights are not cleared: research and evaluation\n"
-    "only.\n"
+    "Made by this project's own teachers (see manifest.json). A teacher's first weights may be those of dlib's\n"
+    "face-recognition network (Davis King, CC0 1.0) or of HSE_FaceRec_tf's MobileNet (Andrey Savchenko, Apache-2.0),\n"
+    "which learned the identities of VGGFace2. The rights in the pictures of FER2013, RAF-DB and VGGFace2 are not\n"
+    "cleared: research and evaluation only.\n"
 )
 
 
@@ -171,6 +172,30 @@ def average_answers(logits: Sequence[Float32Array]) -> npt.NDArray[np.float64]:
     six = np.mean([softmax(table[:, :N_LABELS]) for table in logits], axis=0)
     other = np.mean([table[:, N_LABELS:] for table in wide], axis=0)
     return np.concatenate([six * (1 - other), other], axis=1)
+
+
+def mix_labels(labels: SoftLabels, earlier: SoftLabels, *, weight: float) -> SoftLabels:
+    """Average two teachers' answers about the same pictures.
+
+    Args:
+        labels: the answers whose share is 1 - `weight`.
+        earlier: the answers whose share is `weight`.
+        weight: in [0, 1].
+
+    Raises:
+        DatasetError: the weight is outside, or the two do not answer for the same pictures.
+    """
+    if not 0 <= weight <= 1:
+        raise DatasetError(f"the weight of earlier soft labels must lie in [0, 1], not {weight}")
+    if not np.array_equal(labels.keys, earlier.keys):
+        both = len(np.intersect1d(labels.keys, earlier.keys))
+        raise DatasetError(
+            f"the soft labels answer for {len(labels.keys)} pictures and the earlier ones for {len(earlier.keys)}, "
+            f"of which they share {both}: only answers about the same pictures can be averaged"
+        )
+    mean = labels.probabilities.astype(np.float64) * (1 - weight)
+    mean += earlier.probabilities.astype(np.float64) * weight
+    return SoftLabels(keys=labels.keys, probabilities=mean.astype(np.float16))
 
 
 def soften(faces: PackedFaces, labels: SoftLabels, *, share: float) -> PackedFaces:

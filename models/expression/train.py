@@ -18,7 +18,7 @@ import numpy as np
 from models.errors import DatasetError
 from models.expression.architectures import count_macs
 from models.expression.datasets import PackedFaces
-from models.expression.networks import build_from_table
+from models.expression.networks import build_from_table, without_gradients
 from models.expression.preprocessing import resize_grey, standardise
 from models.expression.sampling import AugmentedBatches, sampling_weights
 from models.expression.scoring import accuracy, macro_recall
@@ -116,12 +116,13 @@ def learning_rate(progress: float, *, peak: float, warmup_share: float) -> float
 
 def score_by_source(model: keras.Model, grey: np.ndarray, faces: PackedFaces) -> dict[str, float]:
     """Return accuracy and macro recall per source on clean pictures, as `<source>_accuracy` and so on."""
-    logits = np.concatenate(
-        [
-            keras.ops.convert_to_numpy(model(standardise(grey[i : i + 256]), training=False))
-            for i in range(0, len(grey), 256)
-        ]
-    )
+    with without_gradients():
+        logits = np.concatenate(
+            [
+                keras.ops.convert_to_numpy(model(standardise(grey[i : i + 256]), training=False))
+                for i in range(0, len(grey), 256)
+            ]
+        )
     predicted = logits[:, :N_LABELS].argmax(axis=1)
     scores: dict[str, float] = {}
     for source in sorted(set(faces.sources)):
@@ -226,8 +227,9 @@ def settle_statistics(
         The settled network, which also lies at `model_path`.
     """
     model = keras.models.load_model(model_path, compile=False)
-    for step in range(min(steps, len(batches))):
-        model(batches[step][0], training=True)
+    with without_gradients():
+        for step in range(min(steps, len(batches))):
+            model(batches[step][0], training=True)
     model.save(model_path, include_optimizer=False)
     return model
 

@@ -9,9 +9,11 @@ from models.expression.architectures import NetworkSettings, build_network, coun
 from models.expression.datasets import PackedFaces
 from models.expression.face_weights import N_CONVOLUTIONS, read_face_layers
 from models.expression.soft_labels import (
+    SoftLabels,
     average_answers,
     label_softly,
     load_soft_labels,
+    mix_labels,
     soften,
     write_labels_artifact,
 )
@@ -130,6 +132,22 @@ def test_soft_labels_find_their_picture_by_digest_alone(tmp_path: Path) -> None:
     assert not found[1].any()
     softened = soften(packed, labels, share=0.5)
     np.testing.assert_allclose(softened.targets[3], 0.5 * packed.targets[3] + 0.5 * expected, atol=1e-3)
+
+
+def test_earlier_soft_labels_are_averaged_with_new_ones_about_the_same_pictures() -> None:
+    def labels(keys: list[int], column: int) -> SoftLabels:
+        answers = np.eye(7, dtype=np.float16)[[column] * len(keys)]
+        return SoftLabels(keys=np.array(keys, np.uint64), probabilities=answers)
+
+    mixed = mix_labels(labels([3, 5], 0), labels([3, 5], 6), weight=0.25)
+    assert mixed.keys.tolist() == [3, 5]
+    assert mixed.probabilities.tolist() == [[0.75, 0, 0, 0, 0, 0, 0.25]] * 2
+    with pytest.raises(
+        DatasetError, match="for 2 pictures and the earlier ones for 3, of which they share 1"
+    ):
+        mix_labels(labels([3, 5], 0), labels([1, 3, 7], 6), weight=0.25)
+    with pytest.raises(DatasetError, match=r"\[0, 1\], not 1\.5"):
+        mix_labels(labels([3, 5], 0), labels([3, 5], 6), weight=1.5)
 
 
 def test_a_file_without_soft_labels_is_refused(tmp_path: Path) -> None:
