@@ -12,6 +12,7 @@ from models.manifest import Manifest
 _NAMES = {
     "int8": "int8 (shipped)",
     "float32": "float32 (shipped)",
+    "narrow": "narrow, float32",
     "mediapipe": "MediaPipe BlazeFace short range",
     "yunet": "YuNet n, 320 px",
     "ultralight": "Ultra-Light RFB-320",

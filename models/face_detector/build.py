@@ -1,4 +1,9 @@
-"""Build the detector artifact: wheel in, family of variants with manifest and notice out."""
+"""Build the detector artifact: wheel in, family of variants with manifest and notice out.
+
+The source network is converted as it is and quantised (`quantise`); where it is asked for, a further variant gets
+a narrow beginning (`narrow`) that is trained to repeat it (`recover`). Nothing is learned but what the source
+network already says.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +12,16 @@ from datetime import datetime
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from models.errors import DatasetError
 from models.face_detector import decoding
 from models.face_detector.flatbuffer import SourceNetwork, read_network
 from models.face_detector.graph import build_keras_network
+from models.face_detector.level import level_scores
+from models.face_detector.narrow import narrow_beginning
 from models.face_detector.quantise import INT8_BLOCKS, convert, quantise, scale_pixels
+from models.face_detector.recover import NARROW_RATE, recover, recover_front
 from models.face_detector.representative import representative_pictures
 from models.face_detector.wheel import LICENCE_ID, NETWORK_PATH, PACKAGE, VERSION, SourceWheel
 from models.manifest import Manifest, TensorSpec, describe_file, write_manifest
@@ -22,15 +31,28 @@ ARTIFACT_VERSION = "2"
 COMMAND = "countenance models detector build"
 INT8_FILE = "face_detector_int8.tflite"
 FLOAT32_FILE = "face_detector_float32.tflite"
+NARROW_FILE = "face_detector_narrow.tflite"
 REPRESENTATIVE_PICTURES = 4000
 REPRESENTATIVE_SEED = 20
 RECOVERY_STEPS = 3000
+NARROW_PICTURES = 30_000
+NARROW_PICTURES_SEED = 101
+NARROW_SEED = 1
+FRONT_STEPS = 10_000
+NARROW_STEPS = (9000, 4500)
+"""Steps of training the whole narrow network: the rate falls to zero, and once more from the start."""
+
+LEVELLING_PICTURES = 4000
 PARITY_TOLERANCE = 1e-3
 """Largest difference to the source network's outputs, relative to values above 1 (scores reach thousands)."""
 
 STEPS = 7 + RECOVERY_STEPS
 """Steps told to `progress`, obtaining the wheel included."""
 
+NARROWING_STEPS = 1 + FRONT_STEPS + sum(NARROW_STEPS)
+"""Further steps where the narrow variant is made."""
+
+UInt8Array = npt.NDArray[np.uint8]
 Progress = Callable[[str], None]
 """Told the name of each step as it begins."""
 
@@ -57,7 +79,13 @@ OUTPUTS = (
 
 
 def build_artifact(
-    *, wheel: SourceWheel, data: Path, out: Path, now: datetime, progress: Progress
+    *,
+    wheel: SourceWheel,
+    data: Path,
+    out: Path,
+    now: datetime,
+    progress: Progress,
+    with_narrow: bool = False,
 ) -> Manifest:
     """Write the family to `out` and return its manifest.
 
@@ -67,6 +95,7 @@ def build_artifact(
         out: folder to write; made if missing, files of the same name replaced.
         now: time of the build, aware UTC.
         progress: told each step.
+        with_narrow: also train the narrow variant, which takes an hour and more.
 
     Raises:
         DatasetError: the training archives are missing, or the rebuilt network differs from the source.
@@ -85,21 +114,62 @@ def build_artifact(
     progress("converting the float32 variant")
     (out / FLOAT32_FILE).write_bytes(convert(network))
     progress("measuring int8 ranges")
-    quantised, shift = quantise(
+    quantised, int8_shift = quantise(
         network,
         pictures,
         recovery_steps=RECOVERY_STEPS,
-        progress=lambda step, loss: progress(f"recovery step {step + 1}, loss {loss:.2f}"),
+        progress=_step_teller("recovery", progress),
     )
     (out / INT8_FILE).write_bytes(quantised)
+    measured = {"rebuild_max_difference": difference, "int8_score_shift": int8_shift}
+    if with_narrow:
+        progress("composing what the narrow variant learns from")
+        lessons = np.stack(
+            list(representative_pictures(data, count=NARROW_PICTURES, seed=NARROW_PICTURES_SEED))
+        )
+        narrow, measured["narrow_score_shift"] = narrow_network(network, lessons, progress=progress)
+        (out / NARROW_FILE).write_bytes(convert(narrow))
     progress("writing manifest and notice")
     (out / "NOTICE").write_text(notice_text(wheel), "utf-8")
     (out / "LICENSE").write_text(wheel.licence, "utf-8")
-    manifest = describe(
-        wheel, out, now=now, measured={"rebuild_max_difference": difference, "int8_score_shift": shift}
-    )
+    manifest = describe(wheel, out, now=now, measured=measured)
     write_manifest(manifest)
     return manifest
+
+
+def narrow_network(
+    network: SourceNetwork, pictures: UInt8Array, *, progress: Progress
+) -> tuple[SourceNetwork, float]:
+    """Return the network with a trained narrow beginning, and the shift that its scores were given.
+
+    Args:
+        network: the source network.
+        pictures: uint8 (n, 128, 128, 3), RGB: the representative set.
+        progress: told each step.
+    """
+    narrow = recover_front(
+        network,
+        narrow_beginning(network, seed=NARROW_SEED),
+        pictures,
+        steps=FRONT_STEPS,
+        seed=NARROW_SEED,
+        progress=_step_teller("narrow beginning", progress),
+    )
+    for part, steps in enumerate(NARROW_STEPS, start=1):
+        narrow = recover(
+            network,
+            narrow,
+            pictures,
+            steps=steps,
+            rate=NARROW_RATE,
+            seed=NARROW_SEED + part,
+            progress=_step_teller("narrow network", progress),
+        )
+    return level_scores(network, narrow, None, pictures[:LEVELLING_PICTURES])
+
+
+def _step_teller(what: str, progress: Progress) -> Callable[[int, float], None]:
+    return lambda step, loss: progress(f"{what}, step {step + 1}, loss {loss:.2f}")
 
 
 def rebuild_difference(source: bytes, network: SourceNetwork, pictures: Iterable[np.ndarray]) -> float:
@@ -126,12 +196,17 @@ def rebuild_difference(source: bytes, network: SourceNetwork, pictures: Iterable
 
 def describe(wheel: SourceWheel, out: Path, *, now: datetime, measured: dict[str, float]) -> Manifest:
     """Return the manifest of the files in `out`; its metrics stay empty until `evaluate` has measured them."""
+    narrow = (
+        (describe_file(out / NARROW_FILE, variant_id="narrow", runtime="litert", precision="float32"),)
+        if "narrow_score_shift" in measured
+        else ()
+    )
     return Manifest(
         directory=out,
         name=NAME,
         version=ARTIFACT_VERSION,
         kind="face_detector",
-        command=COMMAND,
+        command=f"{COMMAND} --narrow" if narrow else COMMAND,
         created_utc=now.strftime("%Y-%m-%dT%H:%M:%SZ"),
         licence=LICENCE_ID,
         sources=(
@@ -144,6 +219,7 @@ def describe(wheel: SourceWheel, out: Path, *, now: datetime, measured: dict[str
         variants=(
             describe_file(out / INT8_FILE, variant_id="int8", runtime="litert", precision="int8"),
             describe_file(out / FLOAT32_FILE, variant_id="float32", runtime="litert", precision="float32"),
+            *narrow,
         ),
         default_variant="int8",
         parameters={
@@ -173,7 +249,9 @@ def notice_text(wheel: SourceWheel) -> str:
         "Changes: half-precision weights expanded to float32; pixel scaling moved into the network, which\n"
         "now takes 8-bit RGB; in the int8 variant channels were rescaled without changing the function, and\n"
         "weights trained for a few minutes to repeat the float outputs under rounding, and weights and\n"
-        "activations quantised to 8 bits, except the stem, the first block, the prediction heads and the 8x8 grid.\n\n"
+        "activations quantised to 8 bits, except the stem, the first block, the prediction heads and the 8x8 grid;\n"
+        "in a narrow variant, where there is one, the stem and the first three blocks were replaced by narrower\n"
+        "ones, and all weights trained to repeat the original's outputs.\n\n"
         "Bazarevsky et al. (2019), BlazeFace: Sub-millisecond Neural Face Detection on Mobile GPUs,\n"
         "arXiv:1907.05047.\n"
     )

@@ -1,4 +1,4 @@
-"""Command line of the face detector: `countenance models detector build|evaluate`."""
+"""Command line of the face detector: `countenance models detector build|rehearse|evaluate`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,16 @@ _BUILD_EXAMPLES = """examples:
   countenance models detector build --data ../data --out out/detector --wheel mediapipe-0.10.21-...whl
 
 --data needs rafdb.zip, fer2013plus.zip or both; only their training splits are read.
-Without --wheel, pip downloads mediapipe==0.10.21 (about 35 MB; nothing is installed)."""
+Without --wheel, pip downloads mediapipe==0.10.21 (about 35 MB; nothing is installed).
+--narrow adds a variant of half the time for one inference, which finds fewer faces (docs/adr/0099); training it takes an
+hour and a half on two slow cores, the rest some minutes."""
+
+_REHEARSE_EXAMPLES = """examples:
+  countenance models detector rehearse --data ../data --out out/rehearsal.json
+  countenance models detector rehearse --data ../data --artifact out/detector --out out/rehearsal.json
+
+Choose between builds by this: it shows the tenth of the training faces that no build has seen, and no test
+picture. Lost and gained are faces against the float original, false are detections that speak of no face."""
 
 _EVALUATE_EXAMPLES = """examples:
   countenance models detector evaluate --data ../data --out out/detector.json
@@ -31,7 +40,17 @@ def add_detector_commands(subparsers: Any) -> None:
     commands = detector.add_subparsers(dest="detector_command", required=True)
     build = _command(commands, "build", "make the int8 and float32 detector from the wheel", _BUILD_EXAMPLES)
     build.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the artifact")
+    build.add_argument("--narrow", action="store_true", help="also train the narrow variant (not shipped)")
     build.set_defaults(handler=_build)
+    rehearse = _command(
+        commands, "rehearse", "compare with the original on composed training pictures", _REHEARSE_EXAMPLES
+    )
+    rehearse.add_argument("--out", type=Path, required=True, metavar="FILE", help="JSON file for the figures")
+    rehearse.add_argument(
+        "--artifact", type=Path, metavar="DIR", help="artifact to compare (default: the shipped one)"
+    )
+    rehearse.add_argument("--scenes", type=int, default=6000, help="scenes to compose (default: %(default)s)")
+    rehearse.set_defaults(handler=_rehearse)
     evaluate = _command(
         commands, "evaluate", "measure the detector against the float original", _EVALUATE_EXAMPLES
     )
@@ -61,11 +80,12 @@ def _command(commands: Any, name: str, summary: str, examples: str) -> argparse.
 def _build(arguments: argparse.Namespace) -> int:
     from tqdm import tqdm
 
-    from models.face_detector.build import STEPS, build_artifact
+    from models.face_detector.build import NARROWING_STEPS, STEPS, build_artifact
     from models.face_detector.wheel import obtain_wheel
 
     try:
-        with tqdm(total=STEPS, unit="step", disable=None) as bar:
+        steps = STEPS + (NARROWING_STEPS if arguments.narrow else 0)
+        with tqdm(total=steps, unit="step", disable=None) as bar:
 
             def progress(step: str) -> None:
                 bar.set_description(step)
@@ -78,12 +98,43 @@ def _build(arguments: argparse.Namespace) -> int:
                 out=arguments.out,
                 now=datetime.now(UTC),
                 progress=progress,
+                with_narrow=arguments.narrow,
             )
     except ModelsError as error:
         print(f"countenance models detector build: {error}", file=sys.stderr)
         return 2
     for variant in manifest.variants:
         print(f"{variant.id:8s} {variant.size_bytes:8d} bytes  sha256 {variant.sha256[:16]}  {variant.file}")
+    print(f"wrote {arguments.out}")
+    return 0
+
+
+def _rehearse(arguments: argparse.Namespace) -> int:
+    import json
+
+    from tqdm import tqdm
+
+    from models.face_detector.evaluate import ORIGINAL
+    from models.face_detector.rehearse import REHEARSAL_SEED, rehearse
+    from models.face_detector.representative import composed_scenes
+    from models.face_detector.runtime import Detector
+    from models.face_detector.wheel import obtain_wheel
+    from models.manifest import ARTIFACTS_DIR, load_manifest
+
+    try:
+        manifest = load_manifest(arguments.artifact or ARTIFACTS_DIR / "face_detector")
+        detectors = {ORIGINAL: Detector(obtain_wheel(arguments.wheel).network)}
+        detectors |= {v.id: Detector(manifest.read(v.id)) for v in manifest.variants}
+        scenes = composed_scenes(arguments.data, count=arguments.scenes, seed=REHEARSAL_SEED, held_out=True)
+        bar = tqdm(scenes, total=arguments.scenes, unit="scene", disable=None)
+        figures = rehearse(detectors, bar, reference=ORIGINAL)
+    except ModelsError as error:
+        print(f"countenance models detector rehearse: {error}", file=sys.stderr)
+        return 2
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    arguments.out.write_text(json.dumps(figures, indent=2) + "\n", "utf-8")
+    for name, kinds in figures.items():
+        print(f"{name:10s} {kinds}")
     print(f"wrote {arguments.out}")
     return 0
 

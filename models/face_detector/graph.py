@@ -62,10 +62,11 @@ def build_probe(
 
 
 def read_weights(model: keras.Model, network: SourceNetwork) -> SourceNetwork:
-    """Return `network` with the weights that `model`, built from it, now has."""
+    """Return `network` with the weights that `model`, built from it or from a part of it, now has."""
     constants = dict(network.constants)
+    built = {layer.name for layer in model.layers}
     for operation in network.operations:
-        if operation.kind in ("CONV_2D", "DEPTHWISE_CONV_2D"):
+        if operation.kind in ("CONV_2D", "DEPTHWISE_CONV_2D") and _layer_name(network, operation) in built:
             kernel, bias = model.get_layer(_layer_name(network, operation)).get_weights()
             constants[operation.inputs[1]] = kernel.transpose(3, 0, 1, 2)
             constants[operation.inputs[2]] = bias

@@ -1,6 +1,6 @@
-"""Shift the rounded network's scores so that it finds as many faces as the float one.
+"""Shift a trained network's scores so that it finds as many faces as the one that it repeats.
 
-Training against the float scores leaves a small pull towards the middle: the best anchor of a face comes
+Training against the other's scores leaves a small pull towards the middle: the best anchor of a face comes
 out a little lower than before. One number, added to the bias of the score heads, takes that back; it is
 found on the representative pictures, where both networks must find the same number of faces.
 """
@@ -26,14 +26,14 @@ LOWEST_SCORE = 0.2
 
 
 def level_scores(
-    teacher: SourceNetwork, student: SourceNetwork, ranges: Ranges, pictures: UInt8Array
+    teacher: SourceNetwork, student: SourceNetwork, ranges: Ranges | None, pictures: UInt8Array
 ) -> tuple[SourceNetwork, float]:
     """Return the student with shifted score biases, and the shift in logits.
 
     Args:
-        teacher: the float network.
-        student: the network whose `ranges` are rounded.
-        ranges: int8 range of each rounded tensor.
+        teacher: the network that the student repeats.
+        student: the network to shift.
+        ranges: int8 range of each of its rounded tensors; None where none is.
         pictures: uint8 (n, 128, 128, 3), RGB, from training splits.
     """
     wanted = _face_logits(teacher, None, pictures)
@@ -49,8 +49,8 @@ def score_shift(wanted: Float32Array, given: Float32Array) -> float:
     """Return what to add to the `given` logits so that as many are above zero as of the `wanted` ones.
 
     Args:
-        wanted: float32 (n,): one logit per face that the float network proposes.
-        given: float32 (m,): the same of the rounded network.
+        wanted: float32 (n,): one logit per face that the teacher proposes.
+        given: float32 (m,): the same of the student.
     """
     count = int((wanted > 0.0).sum())
     if not 0 < count < len(given):

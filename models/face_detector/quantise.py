@@ -25,7 +25,7 @@ from models.face_detector.equalise import ChannelPeaks, equalise, head_outputs
 from models.face_detector.flatbuffer import SourceNetwork
 from models.face_detector.graph import Ranges, build_keras_network, build_probe
 from models.face_detector.level import level_scores
-from models.face_detector.recover import recover
+from models.face_detector.recover import ROUNDED_RATE, recover
 
 UInt8Array = npt.NDArray[np.uint8]
 Float32Array = npt.NDArray[np.float32]
@@ -69,7 +69,14 @@ def quantise(
     student = evened
     if recovery_steps:
         student = recover(
-            evened, ranges, pictures, steps=recovery_steps, seed=RECOVERY_SEED, progress=progress
+            evened,
+            evened,
+            pictures,
+            ranges=ranges,
+            steps=recovery_steps,
+            rate=ROUNDED_RATE,
+            seed=RECOVERY_SEED,
+            progress=progress,
         )
     student, shift = level_scores(evened, student, ranges, pictures[:LEVEL_PICTURES])
     return convert(student, ranges=ranges), shift

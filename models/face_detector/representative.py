@@ -1,4 +1,4 @@
-"""Compose the pictures that set the int8 ranges: training-split faces on varied backgrounds.
+"""Compose the pictures that the detector is built and chosen on: training-split faces on varied backgrounds.
 
 The detector sees whole webcam frames, the training sets hold tight face crops. So faces are pasted,
 feathered, at every size, place and light, on natural and drawn backgrounds, inside the letterbox bars
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -41,29 +42,52 @@ MOSAIC_GRIDS = (1, 1, 2, 2, 3, 3, 4, 5, 6)
 
 GREY_SHARE = 0.25
 
+HELD_OUT_EVERY = 10
+"""Every tenth face serves choices between detectors alone; none of the build's pictures shows it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComposedScene:
+    """One composed network input and the faces on it.
+
+    Attributes:
+        picture: uint8 (128, 128, 3), RGB, letterbox bars black.
+        squares: float32 (n, 3): left, top and side of each pasted face picture, in pixels; part of it may
+            lie outside the frame.
+        pasted: whether faces were pasted into a frame; otherwise they lie side by side, edge to edge.
+    """
+
+    picture: UInt8Array
+    squares: Float32Array
+    pasted: bool
+
 
 def representative_pictures(data: Path, *, count: int, seed: int) -> Iterator[UInt8Array]:
-    """Yield the representative pictures, the same for the same seed.
+    """Yield the pictures of `composed_scenes` that show no face held out."""
+    for scene in composed_scenes(data, count=count, seed=seed):
+        yield scene.picture
+
+
+def composed_scenes(data: Path, *, count: int, seed: int, held_out: bool = False) -> Iterator[ComposedScene]:
+    """Yield composed scenes, the same for the same seed.
 
     Args:
         data: folder with `rafdb.zip`, `fer2013plus.zip` or both.
         count: how many.
         seed: of every random choice.
-
-    Yields:
-        uint8 of shape (128, 128, 3), RGB, letterbox bars black.
+        held_out: show the held-out faces, and only those.
 
     Raises:
         DatasetError: neither archive is there, or one holds no training picture.
     """
     rng = np.random.default_rng(seed)
-    faces = _training_faces(data, rng, limit=count * 2)
+    faces = _training_faces(data, rng, limit=count * 2, held_out=held_out)
     backgrounds = _natural_backgrounds()
     for _ in range(count):
         yield _mosaic(faces, rng) if rng.random() < MOSAIC_SHARE else _compose(faces, backgrounds, rng)
 
 
-def _training_faces(data: Path, rng: np.random.Generator, *, limit: int) -> list[UInt8Array]:
+def _training_faces(data: Path, rng: np.random.Generator, *, limit: int, held_out: bool) -> list[UInt8Array]:
     present = {data / name: prefix for name, prefix in TRAINING_PREFIXES.items() if (data / name).is_file()}
     if not present:
         raise DatasetError(f"{data} holds none of {', '.join(TRAINING_PREFIXES)}; calibration needs one")
@@ -71,6 +95,7 @@ def _training_faces(data: Path, rng: np.random.Generator, *, limit: int) -> list
     for path, prefix in present.items():
         with zipfile.ZipFile(path) as archive:
             names = sorted(n for n in archive.namelist() if n.startswith(prefix))
+            names = [n for i, n in enumerate(names) if (i % HELD_OUT_EVERY == 0) == held_out]
             if not names:
                 raise DatasetError(f"{path.name} has no picture under {prefix}")
             share = limit * (GREY_SHARE if path.name.startswith("fer") else 1 - GREY_SHARE)
@@ -96,32 +121,37 @@ def _natural_backgrounds() -> list[UInt8Array]:
     return pictures
 
 
-def _compose(faces: list[UInt8Array], backgrounds: list[UInt8Array], rng: np.random.Generator) -> UInt8Array:
+def _compose(
+    faces: list[UInt8Array], backgrounds: list[UInt8Array], rng: np.random.Generator
+) -> ComposedScene:
     across, down = FRAME_ASPECTS[rng.integers(len(FRAME_ASPECTS))]
     scale = INPUT_PX / max(across, down)
     width, height = round(across * scale), round(down * scale)
     scene = _background(backgrounds, height, width, rng)
+    squares: list[tuple[int, int, int]] = []
     if rng.random() >= EMPTY_SHARE:
         crowd = int(rng.integers(2, 5)) if rng.random() < CROWD_SHARE else 1
-        for _ in range(crowd):
-            _paste(scene, faces[rng.integers(len(faces))], rng)
+        squares = [_paste(scene, faces[rng.integers(len(faces))], rng) for _ in range(crowd)]
     lit = _relight(scene, rng)
     canvas = np.zeros((INPUT_PX, INPUT_PX, 3), np.uint8)
     top, left = (INPUT_PX - height) // 2, (INPUT_PX - width) // 2
     canvas[top : top + height, left : left + width] = lit
-    return canvas
+    moved = np.array(squares, np.float32).reshape(-1, 3) + np.array([left, top, 0], np.float32)
+    return ComposedScene(picture=canvas, squares=moved.astype(np.float32), pasted=True)
 
 
-def _mosaic(faces: list[UInt8Array], rng: np.random.Generator) -> UInt8Array:
+def _mosaic(faces: list[UInt8Array], rng: np.random.Generator) -> ComposedScene:
     grid = MOSAIC_GRIDS[rng.integers(len(MOSAIC_GRIDS))]
     edges = np.linspace(0, INPUT_PX, grid + 1).round().astype(int)
     canvas = np.zeros((INPUT_PX, INPUT_PX, 3), np.float32)
+    squares = []
     for top, bottom in pairwise(edges):
         for left, right in pairwise(edges):
             face = faces[rng.integers(len(faces))]
             size = (int(right - left), int(bottom - top))
             canvas[top:bottom, left:right] = cv2.resize(face, size, interpolation=cv2.INTER_AREA)
-    return _relight(canvas, rng)
+            squares.append((left, top, right - left))
+    return ComposedScene(picture=_relight(canvas, rng), squares=np.array(squares, np.float32), pasted=False)
 
 
 def _background(
@@ -143,7 +173,8 @@ def _background(
     return np.asarray(cv2.resize(patch, (width, height), interpolation=cv2.INTER_AREA), np.float32)
 
 
-def _paste(scene: Float32Array, face: UInt8Array, rng: np.random.Generator) -> None:
+def _paste(scene: Float32Array, face: UInt8Array, rng: np.random.Generator) -> tuple[int, int, int]:
+    """Paste a face into the scene and return left, top and side of its picture."""
     height, width = scene.shape[:2]
     low, high = np.log(FACE_SIDES_PX[0]), np.log(FACE_SIDES_PX[1])
     side = int(np.exp(rng.uniform(low, high)))
@@ -157,10 +188,11 @@ def _paste(scene: Float32Array, face: UInt8Array, rng: np.random.Generator) -> N
     left = int(rng.integers(-side // 6, max(1, width - side + side // 6)))
     y0, y1, x0, x1 = max(0, top), min(height, top + side), max(0, left), min(width, left + side)
     if y1 <= y0 or x1 <= x0:
-        return
+        return left, top, side
     part = np.s_[y0 - top : y1 - top, x0 - left : x1 - left]
     alpha = mask[part][..., None]
     scene[y0:y1, x0:x1] = scene[y0:y1, x0:x1] * (1 - alpha) + picture[part] * alpha
+    return left, top, side
 
 
 def _feather(side: int) -> Float32Array:

@@ -52,7 +52,6 @@ def test_the_manifest_names_source_licence_and_digests(manifest: Manifest) -> No
 def test_the_manifest_carries_measured_figures(manifest: Manifest) -> None:
     assert manifest.metrics["paired_faces"] >= 1000
     assert manifest.metrics["float32_minus_original_lower95_points"] >= -1.0
-    # -1 is asked for and not reached yet (docs/measurements.md); this keeps what is reached.
     assert manifest.metrics["int8_minus_original_lower95_points"] >= -1.0
 
 
