@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from models.errors import DatasetError
+
 if TYPE_CHECKING:
     import keras
     import numpy as np
@@ -42,8 +44,13 @@ def train(arguments: argparse.Namespace) -> int:
 
 def distil(arguments: argparse.Namespace) -> int:
     """Let teachers label the training pictures, then train a student on what they said."""
-    from models.expression.soft_labels import SHIPPED_LABELS
+    from models.expression.soft_labels import SHIPPED_LABELS, check_weight
 
+    for option in ("add_labels", "labels_only"):
+        if getattr(arguments, option) and not arguments.teacher:
+            name = option.replace("_", "-")
+            raise DatasetError(f"--{name} needs a --teacher RUN whose answers are to be written")
+    check_weight(arguments.add_weight)
     prepare_backend(arguments)
     labels = SHIPPED_LABELS
     if arguments.teacher:

@@ -185,8 +185,7 @@ def mix_labels(labels: SoftLabels, earlier: SoftLabels, *, weight: float) -> Sof
     Raises:
         DatasetError: the weight is outside, or the two do not answer for the same pictures.
     """
-    if not 0 <= weight <= 1:
-        raise DatasetError(f"the weight of earlier soft labels must lie in [0, 1], not {weight}")
+    check_weight(weight)
     if not np.array_equal(labels.keys, earlier.keys):
         both = len(np.intersect1d(labels.keys, earlier.keys))
         raise DatasetError(
@@ -196,6 +195,16 @@ def mix_labels(labels: SoftLabels, earlier: SoftLabels, *, weight: float) -> Sof
     mean = labels.probabilities.astype(np.float64) * (1 - weight)
     mean += earlier.probabilities.astype(np.float64) * weight
     return SoftLabels(keys=labels.keys, probabilities=mean.astype(np.float16))
+
+
+def check_weight(weight: float) -> None:
+    """Refuse a weight of earlier soft labels outside [0, 1].
+
+    Raises:
+        DatasetError: it is outside.
+    """
+    if not 0 <= weight <= 1:
+        raise DatasetError(f"the weight of earlier soft labels must lie in [0, 1], not {weight}")
 
 
 def soften(faces: PackedFaces, labels: SoftLabels, *, share: float) -> PackedFaces:

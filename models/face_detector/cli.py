@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from models.errors import ModelsError
+from models.errors import DatasetError, ModelsError
 
 _BUILD_EXAMPLES = """examples:
   countenance models detector build --data ../data --out out/detector
@@ -122,6 +122,8 @@ def _rehearse(arguments: argparse.Namespace) -> int:
     from models.manifest import ARTIFACTS_DIR, load_manifest
 
     try:
+        if arguments.scenes < 1:
+            raise DatasetError(f"--scenes must be at least 1, not {arguments.scenes}")
         manifest = load_manifest(arguments.artifact or ARTIFACTS_DIR / "face_detector")
         detectors = {ORIGINAL: Detector(obtain_wheel(arguments.wheel).network)}
         detectors |= {v.id: Detector(manifest.read(v.id)) for v in manifest.variants}

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from models.cli import add_models_commands
+from models.errors import DatasetError
 from models.expression.commands import export_command
-from models.expression.learning_commands import describe_command
+from models.expression.learning_commands import describe_command, distil
 
 
 def parse(command: str) -> argparse.Namespace:
@@ -48,3 +49,18 @@ def test_the_command_that_a_run_records_is_one_that_the_parser_takes(command: st
             assert [run.name for run in getattr(again, "teacher", None) or ()] == [
                 run.name for run in getattr(arguments, "teacher", None) or ()
             ]
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ("--add-labels a/labels", "--add-labels needs a --teacher"),
+        ("--labels-only", "--labels-only needs a --teacher"),
+        ("--teacher x/one --add-labels a/labels --add-weight 1.5", r"must lie in \[0, 1\]"),
+    ],
+)
+def test_distilling_refuses_options_that_would_change_nothing_or_too_much(
+    options: str, complaint: str
+) -> None:
+    with pytest.raises(DatasetError, match=complaint):
+        distil(parse(f"models distil --data D --out o {options}"))
