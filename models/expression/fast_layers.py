@@ -128,8 +128,10 @@ def _convolve_clipped(pixels: Any, weights: Any, bias: Any, *, stride: int, padd
     import torch
     from torch.nn import functional
 
-    if pixels.device.type == "cpu" and torch.backends.mkldnn.is_available():
-        return torch.ops.mkldnn._convolution_pointwise(
+    # PyTorch's compiler uses this operation of its own; a release without it takes the plain way below.
+    fused = getattr(torch.ops.mkldnn, "_convolution_pointwise", None)
+    if fused is not None and pixels.device.type == "cpu" and torch.backends.mkldnn.is_available():
+        return fused(
             pixels,
             weights,
             bias,
