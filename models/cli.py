@@ -96,6 +96,12 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder with labelled faces")
 
 
+def _add_start(options: Any) -> None:
+    options.add_argument(
+        "--start", type=Path, metavar="KERAS", help="a network of the same shape to start from"
+    )
+
+
 def _add_config(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--config",
@@ -122,9 +128,7 @@ def _add_train(commands: Any) -> None:
         metavar="FILE",
         help="face-recognition weights to start a teacher from: dlib's .dat, or a MobileNet's .json, as the network needs",
     )
-    starts.add_argument(
-        "--start", type=Path, metavar="KERAS", help="a network of the same shape to start from"
-    )
+    _add_start(starts)
     parser.add_argument("--soft-labels", type=Path, metavar="PATH", help="a teacher's answers to learn from")
     _add_run_options(parser)
 
@@ -158,9 +162,7 @@ def _add_distil(commands: Any) -> None:
         default=0.5,
         help="share of --add-labels, in [0, 1] (default: %(default)s)",
     )
-    parser.add_argument(
-        "--start", type=Path, metavar="KERAS", help="a network of the same shape to start from"
-    )
+    _add_start(parser)
     parser.add_argument("--labels-only", action="store_true", help="stop after writing the soft labels")
     _add_run_options(parser)
 

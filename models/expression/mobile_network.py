@@ -6,7 +6,7 @@ stay as they are: they cost most of the time, at the highest resolution, and kno
 
 References:
     Howard et al. (2017), MobileNets, arXiv:1704.04861.
-    Savchenko (2019), HSE_FaceRec_tf, https://github.com/HSE-asavchenko/HSE_FaceRec_tf (Apache-2.0).
+    Savchenko (2019), HSE_FaceRec_tf, https://github.com/HSE-asavchenko/HSE_FaceRec_tf.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ little-endian and without gaps.  Of these this reads the thirteen depthwise-sepa
 before them, whose batch normalisation is folded in.
 
 References:
-    Savchenko (2019), HSE_FaceRec_tf, https://github.com/HSE-asavchenko/HSE_FaceRec_tf (Apache-2.0).
+    Savchenko (2019), HSE_FaceRec_tf, https://github.com/HSE-asavchenko/HSE_FaceRec_tf.
     Howard et al. (2017), MobileNets, arXiv:1704.04861.
 """
 

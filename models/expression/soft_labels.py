@@ -40,7 +40,7 @@ _NOTICE = (
     "Soft labels for the training pictures of FER2013 / FER+ and RAF-DB\n\n"
     "Seven probabilities a picture, keyed by the digest of its file; no picture, no name and no face template.\n"
     "Made by this project's own teachers (see manifest.json). A teacher's first weights may be those of dlib's\n"
-    "face-recognition network (Davis King, CC0 1.0) or of HSE_FaceRec_tf's MobileNet (Andrey Savchenko, Apache-2.0),\n"
+    "face-recognition network (Davis King, CC0 1.0) or of HSE_FaceRec_tf's MobileNet (Andrey Savchenko),\n"
     "which learned the identities of VGGFace2. The rights in the pictures of FER2013, RAF-DB and VGGFace2 are not\n"
     "cleared: research and evaluation only.\n"
 )

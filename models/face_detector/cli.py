@@ -16,7 +16,7 @@ _BUILD_EXAMPLES = """examples:
 
 --data needs rafdb.zip, fer2013plus.zip or both; only their training splits are read.
 Without --wheel, pip downloads mediapipe==0.10.21 (about 35 MB; nothing is installed).
---narrow adds a variant of half the time for one inference, which finds fewer faces (docs/adr/0099); training it takes an
+--narrow adds a variant that takes three fifths of the time, and finds fewer faces (docs/adr/0099); training it takes an
 hour and a half on two slow cores, the rest some minutes."""
 
 _REHEARSE_EXAMPLES = """examples:

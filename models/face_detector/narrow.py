@@ -2,8 +2,8 @@
 
 The source network's stem and first three blocks work on 64 x 64 maps of 24 to 28 channels and take two
 thirds of its time. A 16-channel stem and one dense convolution, both halving the map, and two residual
-blocks at half the width read the same 19 pixels around each place; they start at random and are trained to give the
-features that the source network gives there (see `recover`). Everything behind them stays.
+blocks behind them see 23 pixels around each place, where the source network sees 17; they start at random and are
+trained to give the features that the source network gives there (see `recover`). Everything behind them stays.
 """
 
 from __future__ import annotations
