@@ -162,6 +162,12 @@ def _add_distil(commands: Any) -> None:
         default=0.5,
         help="share of --add-labels, in [0, 1] (default: %(default)s)",
     )
+    parser.add_argument(
+        "--views",
+        type=int,
+        metavar="N",
+        help="let each --teacher answer for N distorted and blended views, and train on those",
+    )
     _add_start(parser)
     parser.add_argument("--labels-only", action="store_true", help="stop after writing the soft labels")
     _add_run_options(parser)

@@ -18,11 +18,14 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from models.expression.datasets import PackedFaces
+    from models.expression.soft_labels import Network
     from models.expression.training_config import TrainingConfig
+    from models.expression.views import LabelledViews
 
     Float32Array = npt.NDArray[np.float32]
 
 LABELS_FOLDER = "labels"
+VIEWS_FILE = "views.npz"
 AWARE_RATE = 1e-3
 """Peak learning rate of training with rounding."""
 
@@ -46,12 +49,18 @@ def distil(arguments: argparse.Namespace) -> int:
     """Let teachers label the training pictures, then train a student on what they said."""
     from models.expression.soft_labels import SHIPPED_LABELS, check_weight
 
-    for option in ("add_labels", "labels_only"):
+    if arguments.views is not None and arguments.views < 1:
+        raise DatasetError(f"--views must be at least 1, not {arguments.views}")
+    for option in ("add_labels", "labels_only", "views"):
         if getattr(arguments, option) and not arguments.teacher:
             name = option.replace("_", "-")
             raise DatasetError(f"--{name} needs a --teacher RUN whose answers are to be written")
+    if arguments.views and (arguments.add_labels or arguments.labels_only):
+        raise DatasetError("--views writes no soft labels: leave out --add-labels and --labels-only")
     check_weight(arguments.add_weight)
-    prepare_backend(arguments)
+    config = prepare_backend(arguments)
+    if arguments.views:
+        return _distil_by_views(arguments, config)
     labels = SHIPPED_LABELS
     if arguments.teacher:
         labels = arguments.out / LABELS_FOLDER
@@ -163,6 +172,7 @@ def _run(
     training: PackedFaces,
     validation: PackedFaces,
     start: Callable[[keras.Model], None] | None,
+    views: LabelledViews | None = None,
 ) -> int:
     from models.expression import train as training_run
     from models.expression.networks import build_from_table
@@ -182,6 +192,7 @@ def _run(
         limit_s=arguments.minutes * 60 if arguments.minutes else None,
         resume=arguments.resume,
         prepare=start,
+        views=views,
     )
     print(f"averaged network in {result.model_path}; validation: {json.dumps(dict(result.validation))}")
     return 0
@@ -190,16 +201,12 @@ def _run(
 def _write_soft_labels(arguments: argparse.Namespace, out: Path) -> None:
     from datetime import UTC, datetime
 
-    from models.expression.networks import load_network
     from models.expression.soft_label_splits import load_student_labels, teachers_share
-    from models.expression.soft_labels import Network, label_softly, mix_labels, write_labels_artifact
+    from models.expression.soft_labels import label_softly, mix_labels, write_labels_artifact
     from models.expression.training_config import config_from_run
 
     validation_share = teachers_share(config_from_run(run) for run in arguments.teacher)
-    networks: list[tuple[Network, int]] = []
-    for run in arguments.teacher:
-        model = load_network(run / "averaged.keras")
-        networks.append((_network(model), int(model.input_shape[1])))
+    networks = _teachers(arguments.teacher)
     # Pictures are kept as large as the last teacher was trained on; the others shrink them.
     training, validation = load_parts(arguments.data, config_from_run(arguments.teacher[-1]))
     earlier = None
@@ -221,6 +228,49 @@ def _write_soft_labels(arguments: argparse.Namespace, out: Path) -> None:
         validation_share=validation_share,
     )
     print(f"{out}: {len(training)} pictures, {manifest.variant().size_bytes} bytes")
+
+
+def _distil_by_views(arguments: argparse.Namespace, config: TrainingConfig) -> int:
+    from models.expression import starting
+    from models.expression.soft_label_splits import teachers_share
+    from models.expression.train import drawing_weights
+    from models.expression.training_config import config_from_run
+    from models.expression.views import label_views, load_views
+
+    runs = [config_from_run(run) for run in arguments.teacher]
+    share = teachers_share(runs)
+    if share != config.training.validation_share:
+        raise DatasetError(
+            f"the teachers learned with a validation share of {share}, this run has {config.training.validation_share}: "
+            "their answers may carry validation pictures into training"
+        )
+    sharp = config.with_training(stored_side_px=max(run.training.stored_side_px for run in runs))
+    training, validation = load_parts(arguments.data, sharp)
+    path = arguments.out / VIEWS_FILE
+    if arguments.resume and path.exists():
+        views = load_views(path)
+    else:
+        views = label_views(
+            training,
+            _teachers(arguments.teacher),
+            count=arguments.views,
+            side_px=int(config.network["input_side_px"]),
+            weights=drawing_weights(config, training),
+            augmentation=config.augmentation,
+            seed=config.training.seed,
+            progress=progress_bar("labelling views", unit=" batches"),
+        )
+        arguments.out.mkdir(parents=True, exist_ok=True)
+        views.save(path)
+    start = starting.from_network(arguments.start) if arguments.start else None
+    return _run(arguments, config, training, validation, start, views)
+
+
+def _teachers(runs: Iterable[Path]) -> list[tuple[Network, int]]:
+    from models.expression.networks import load_network
+
+    models = [load_network(run / "averaged.keras") for run in runs]
+    return [(_network(model), int(model.input_shape[1])) for model in models]
 
 
 def _network(model: keras.Model) -> Callable[[Float32Array], Float32Array]:
@@ -245,7 +295,7 @@ def describe_command(arguments: argparse.Namespace) -> str:
         if value and (name, arguments.models_command) != ("soft_labels", "distil"):
             words.append(f"--{name.replace('_', '-')} {value.name}")
     words += [f"--teacher {run.name}" for run in getattr(arguments, "teacher", None) or ()]
-    for name in ("minutes", "keep", "epochs", "learning_rate", "add_weight"):
+    for name in ("views", "minutes", "keep", "epochs", "learning_rate", "add_weight"):
         value = getattr(arguments, name, None)
         if value and (name != "add_weight" or arguments.add_labels):
             words.append(f"--{name.replace('_', '-')} {value:g}")

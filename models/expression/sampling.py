@@ -49,11 +49,36 @@ def sampling_weights(
     return np.asarray(weights / weights.sum())
 
 
-class AugmentedBatches(keras.utils.PyDataset):  # type: ignore[misc]
-    """Seeded stream of augmented, standardised training batches of shape (b, side, side, 1) and (b, 7).
+class SeededBatches(keras.utils.PyDataset):  # type: ignore[misc]
+    """Stream of training batches; batch i of epoch e depends on the seed, e and i alone.
 
-    Batch i of epoch e depends on the seed, e and i alone, so a resumed run sees what an unbroken one would.
+    So a resumed run sees what an unbroken one would.
     """
+
+    def __init__(self, *, side_px: int, steps_per_epoch: int, seed: int, first_epoch: int) -> None:
+        super().__init__(workers=1, use_multiprocessing=False, max_queue_size=8)
+        self.side_px = side_px
+        self._steps = steps_per_epoch
+        self._seed = seed
+        self._epoch = first_epoch
+
+    def __len__(self) -> int:
+        return self._steps
+
+    def __getitem__(self, index: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        return self.draw(np.random.default_rng((self._seed, self._epoch, index)))
+
+    def draw(self, rng: np.random.Generator) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """Return crops, float32 (b, side_px, side_px, 1), and targets, float32 (b, 7)."""
+        raise NotImplementedError
+
+    def on_epoch_end(self) -> None:
+        """Move on to the next epoch's draws."""
+        self._epoch += 1
+
+
+class AugmentedBatches(SeededBatches):
+    """Seeded stream of augmented, standardised training batches of shape (b, side, side, 1) and (b, 7)."""
 
     def __init__(
         self,
@@ -68,22 +93,15 @@ class AugmentedBatches(keras.utils.PyDataset):  # type: ignore[misc]
         seed: int,
         first_epoch: int = 0,
     ) -> None:
-        super().__init__(workers=1, use_multiprocessing=False, max_queue_size=8)
+        super().__init__(side_px=side_px, steps_per_epoch=steps_per_epoch, seed=seed, first_epoch=first_epoch)
         self._faces = faces
         self._cumulative = np.cumsum(weights)
         self._batch_size = batch_size
-        self._steps = steps_per_epoch
-        self.side_px = side_px
         self._targets = faces.targets * (1 - label_smoothing) + label_smoothing / N_OUTPUTS
         self._augmentation = augmentation
-        self._seed = seed
-        self._epoch = first_epoch
 
-    def __len__(self) -> int:
-        return self._steps
-
-    def __getitem__(self, index: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        rng = np.random.default_rng((self._seed, self._epoch, index))
+    def draw(self, rng: np.random.Generator) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """Return one batch."""
         drawn = np.searchsorted(self._cumulative, rng.random(self._batch_size) * self._cumulative[-1])
         drawn = np.minimum(drawn, len(self._faces) - 1)
         settings = self._augmentation
@@ -98,10 +116,6 @@ class AugmentedBatches(keras.utils.PyDataset):  # type: ignore[misc]
         if rng.random() < settings.mix_share:
             crops, targets = _blend(crops, targets, rng=rng)
         return crops, targets
-
-    def on_epoch_end(self) -> None:
-        """Move on to the next epoch's draws."""
-        self._epoch += 1
 
 
 def _blend(

@@ -14,16 +14,18 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import numpy.typing as npt
 
 from models.errors import DatasetError
 from models.expression.architectures import count_macs
 from models.expression.datasets import PackedFaces
 from models.expression.networks import build_from_table, without_gradients
 from models.expression.preprocessing import resize_grey, standardise
-from models.expression.sampling import AugmentedBatches, sampling_weights
+from models.expression.sampling import AugmentedBatches, SeededBatches, sampling_weights
 from models.expression.scoring import accuracy, macro_recall
 from models.expression.taxonomy import N_LABELS
 from models.expression.training_config import TrainingConfig
+from models.expression.views import LabelledViews, ViewBatches
 
 SETTLING_STEPS = 200
 EPOCH_SETTLING_STEPS = 60
@@ -84,7 +86,7 @@ class EpochReport(keras.callbacks.Callback):  # type: ignore[misc]
         *,
         out: Path,
         validation: PackedFaces,
-        batches: AugmentedBatches,
+        batches: SeededBatches,
         history: list[dict[str, float]],
     ):
         super().__init__()
@@ -141,6 +143,7 @@ def train(
     limit_s: float | None = None,
     resume: bool = False,
     prepare: Callable[[keras.Model], None] | None = None,
+    views: LabelledViews | None = None,
     extra_callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> TrainingResult:
     """Train from scratch, or go on from the last finished epoch in `out` if `resume`.
@@ -153,10 +156,12 @@ def train(
         limit_s: wall-clock limit in seconds; the schedule is stretched to end with it.
         resume: go on from `out`.
         prepare: gives a new network its first weights, where they are not random.
+        views: what to learn from instead of freshly distorted pictures.
         extra_callbacks: further Keras callbacks.
 
     Raises:
-        DatasetError: a validation picture is also a training picture.
+        DatasetError: a validation picture is also a training picture, or the views have another size than the
+            network's input.
     """
     if set(training.digests) & set(validation.digests):
         raise DatasetError("a validation picture is also a training picture")
@@ -168,7 +173,11 @@ def train(
     history = _read_history(out) if resume else []
     model = _compiled(config, out=out, resume=resume, prepare=prepare)
     side_px = int(model.input_shape[1])
-    batches = augmented_batches(config, training, steps=steps, side_px=side_px, first_epoch=len(history))
+    batches: SeededBatches
+    if views is None:
+        batches = augmented_batches(config, training, steps=steps, side_px=side_px, first_epoch=len(history))
+    else:
+        batches = _view_batches(config, views, steps=steps, side_px=side_px, first_epoch=len(history))
     callbacks = [
         CosineByProgress(
             peak=settings.peak_learning_rate,
@@ -197,12 +206,7 @@ def augmented_batches(
     settings = config.training
     return AugmentedBatches(
         training,
-        weights=sampling_weights(
-            training.sources,
-            training.labels,
-            source_shares=settings.source_shares,
-            balance=settings.class_balance,
-        ),
+        weights=drawing_weights(config, training),
         batch_size=settings.batch_size,
         steps_per_epoch=steps,
         side_px=side_px,
@@ -213,8 +217,18 @@ def augmented_batches(
     )
 
 
+def drawing_weights(config: TrainingConfig, training: PackedFaces) -> npt.NDArray[np.float64]:
+    """Return the probability of each picture of being drawn under a configuration, float64 (n,)."""
+    return sampling_weights(
+        training.sources,
+        training.labels,
+        source_shares=config.training.source_shares,
+        balance=config.training.class_balance,
+    )
+
+
 def settle_statistics(
-    model_path: Path, batches: AugmentedBatches, *, steps: int = SETTLING_STEPS
+    model_path: Path, batches: SeededBatches, *, steps: int = SETTLING_STEPS
 ) -> keras.Model:
     """Let batch normalisation see the averaged weights, whose activations no training step ever met.
 
@@ -246,6 +260,22 @@ def describe_run(
         "training": {**asdict(config.training), "source_shares": dict(config.training.source_shares)},
         "augmentation": asdict(config.augmentation),
     }
+
+
+def _view_batches(
+    config: TrainingConfig, views: LabelledViews, *, steps: int, side_px: int, first_epoch: int
+) -> ViewBatches:
+    if views.grey.shape[1] != side_px:
+        raise DatasetError(f"the views have {views.grey.shape[1]} px, the network reads {side_px} px")
+    settings = config.training
+    return ViewBatches(
+        views,
+        answer_share=settings.soft_label_share,
+        batch_size=settings.batch_size,
+        steps_per_epoch=steps,
+        seed=settings.seed,
+        first_epoch=first_epoch,
+    )
 
 
 def _compiled(
