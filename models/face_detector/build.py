@@ -20,6 +20,7 @@ from models.face_detector.flatbuffer import SourceNetwork, read_network
 from models.face_detector.graph import build_keras_network
 from models.face_detector.level import level_scores
 from models.face_detector.narrow import narrow_beginning
+from models.face_detector.photographs import photograph_scenes
 from models.face_detector.quantise import INT8_BLOCKS, convert, quantise, scale_pixels
 from models.face_detector.recover import NARROW_RATE, recover, recover_front
 from models.face_detector.representative import representative_pictures
@@ -86,6 +87,7 @@ def build_artifact(
     now: datetime,
     progress: Progress,
     with_narrow: bool = False,
+    photographs: Path | None = None,
 ) -> Manifest:
     """Write the family to `out` and return its manifest.
 
@@ -96,6 +98,7 @@ def build_artifact(
         now: time of the build, aware UTC.
         progress: told each step.
         with_narrow: also train the narrow variant, which takes an hour and more.
+        photographs: folder of natural photographs that half of the narrow variant's lessons are cut from.
 
     Raises:
         DatasetError: the training archives are missing, or the rebuilt network differs from the source.
@@ -124,9 +127,7 @@ def build_artifact(
     measured = {"rebuild_max_difference": difference, "int8_score_shift": int8_shift}
     if with_narrow:
         progress("composing what the narrow variant learns from")
-        lessons = np.stack(
-            list(representative_pictures(data, count=NARROW_PICTURES, seed=NARROW_PICTURES_SEED))
-        )
+        lessons = _lessons(data, photographs)
         narrow, measured["narrow_score_shift"] = narrow_network(network, lessons, progress=progress)
         (out / NARROW_FILE).write_bytes(convert(narrow))
     progress("writing manifest and notice")
@@ -137,6 +138,14 @@ def build_artifact(
     return manifest
 
 
+def _lessons(data: Path, photographs: Path | None) -> UInt8Array:
+    composed = NARROW_PICTURES // 2 if photographs else NARROW_PICTURES
+    scenes = list(representative_pictures(data, count=composed, seed=NARROW_PICTURES_SEED))
+    if photographs:
+        scenes += photograph_scenes(photographs, count=NARROW_PICTURES - composed, seed=NARROW_PICTURES_SEED)
+    return np.stack(scenes)
+
+
 def narrow_network(
     network: SourceNetwork, pictures: UInt8Array, *, progress: Progress
 ) -> tuple[SourceNetwork, float]:
@@ -144,7 +153,7 @@ def narrow_network(
 
     Args:
         network: the source network.
-        pictures: uint8 (n, 128, 128, 3), RGB: the representative set.
+        pictures: uint8 (n, 128, 128, 3), RGB: what to learn from.
         progress: told each step.
     """
     narrow = recover_front(

@@ -22,6 +22,7 @@ hour and a half on two slow cores, the rest some minutes."""
 _REHEARSE_EXAMPLES = """examples:
   countenance models detector rehearse --data ../data --out out/rehearsal.json
   countenance models detector rehearse --data ../data --artifact out/detector --out out/rehearsal.json
+  countenance models detector rehearse --data ../data --photographs ../photographs --out out/rehearsal.json
 
 Choose between builds by this: it shows the tenth of the training faces that no build has seen, and no test
 picture. Lost and gained are faces against the float original, false are detections that speak of no face."""
@@ -41,6 +42,12 @@ def add_detector_commands(subparsers: Any) -> None:
     build = _command(commands, "build", "make the int8 and float32 detector from the wheel", _BUILD_EXAMPLES)
     build.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the artifact")
     build.add_argument("--narrow", action="store_true", help="also train the narrow variant (not shipped)")
+    build.add_argument(
+        "--photographs",
+        type=Path,
+        metavar="DIR",
+        help="natural photographs of people that --narrow learns from beside composed scenes",
+    )
     build.set_defaults(handler=_build)
     rehearse = _command(
         commands, "rehearse", "compare with the original on composed training pictures", _REHEARSE_EXAMPLES
@@ -48,6 +55,12 @@ def add_detector_commands(subparsers: Any) -> None:
     rehearse.add_argument("--out", type=Path, required=True, metavar="FILE", help="JSON file for the figures")
     rehearse.add_argument(
         "--artifact", type=Path, metavar="DIR", help="artifact to compare (default: the shipped one)"
+    )
+    rehearse.add_argument(
+        "--photographs",
+        type=Path,
+        metavar="DIR",
+        help="compare on those that no build has seen of these natural photographs, too",
     )
     rehearse.add_argument("--scenes", type=int, default=6000, help="scenes to compose (default: %(default)s)")
     rehearse.set_defaults(handler=_rehearse)
@@ -84,6 +97,8 @@ def _build(arguments: argparse.Namespace) -> int:
     from models.face_detector.wheel import obtain_wheel
 
     try:
+        if arguments.photographs and not arguments.narrow:
+            raise DatasetError("--photographs are lessons of the narrow variant alone: give --narrow, too")
         steps = STEPS + (NARROWING_STEPS if arguments.narrow else 0)
         with tqdm(total=steps, unit="step", disable=None) as bar:
 
@@ -99,6 +114,7 @@ def _build(arguments: argparse.Namespace) -> int:
                 now=datetime.now(UTC),
                 progress=progress,
                 with_narrow=arguments.narrow,
+                photographs=arguments.photographs,
             )
     except ModelsError as error:
         print(f"countenance models detector build: {error}", file=sys.stderr)
@@ -115,7 +131,8 @@ def _rehearse(arguments: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from models.face_detector.evaluate import ORIGINAL
-    from models.face_detector.rehearse import REHEARSAL_SEED, rehearse
+    from models.face_detector.photographs import photograph_scenes
+    from models.face_detector.rehearse import REHEARSAL_SEED, rehearse, rehearse_photographs
     from models.face_detector.representative import composed_scenes
     from models.face_detector.runtime import Detector
     from models.face_detector.wheel import obtain_wheel
@@ -130,6 +147,13 @@ def _rehearse(arguments: argparse.Namespace) -> int:
         scenes = composed_scenes(arguments.data, count=arguments.scenes, seed=REHEARSAL_SEED, held_out=True)
         bar = tqdm(scenes, total=arguments.scenes, unit="scene", disable=None)
         figures = rehearse(detectors, bar, reference=ORIGINAL)
+        if arguments.photographs:
+            cuts = photograph_scenes(
+                arguments.photographs, count=arguments.scenes, seed=REHEARSAL_SEED, held_out=True
+            )
+            bar = tqdm(cuts, total=arguments.scenes, unit="cut", disable=None)
+            for name, counts in rehearse_photographs(detectors, bar, reference=ORIGINAL).items():
+                figures[name]["photographs"] = counts
     except ModelsError as error:
         print(f"countenance models detector rehearse: {error}", file=sys.stderr)
         return 2
