@@ -20,7 +20,7 @@ from models.face_detector.flatbuffer import SourceNetwork, read_network
 from models.face_detector.graph import build_keras_network
 from models.face_detector.level import level_scores
 from models.face_detector.narrow import narrow_beginning
-from models.face_detector.photographs import photograph_scenes
+from models.face_detector.photographs import cut_scenes, read_photographs
 from models.face_detector.quantise import INT8_BLOCKS, convert, quantise, scale_pixels
 from models.face_detector.recover import NARROW_RATE, recover, recover_front
 from models.face_detector.representative import representative_pictures
@@ -98,7 +98,7 @@ def build_artifact(
         now: time of the build, aware UTC.
         progress: told each step.
         with_narrow: also train the narrow variant, which takes an hour and more.
-        photographs: folder of natural photographs that half of the narrow variant's lessons are cut from.
+        photographs: folder of natural photographs; the narrow variant learns from them and from faces on them, too.
 
     Raises:
         DatasetError: the training archives are missing, or the rebuilt network differs from the source.
@@ -138,12 +138,19 @@ def build_artifact(
     return manifest
 
 
-def _lessons(data: Path, photographs: Path | None) -> UInt8Array:
-    composed = NARROW_PICTURES // 2 if photographs else NARROW_PICTURES
-    scenes = list(representative_pictures(data, count=composed, seed=NARROW_PICTURES_SEED))
-    if photographs:
-        scenes += photograph_scenes(photographs, count=NARROW_PICTURES - composed, seed=NARROW_PICTURES_SEED)
-    return np.stack(scenes)
+def _lessons(data: Path, folder: Path | None) -> UInt8Array:
+    if folder is None:
+        return np.stack(list(representative_pictures(data, count=NARROW_PICTURES, seed=NARROW_PICTURES_SEED)))
+    photographs, third = read_photographs(folder, held_out=False), NARROW_PICTURES // 3
+    return np.stack(
+        [
+            *representative_pictures(data, count=third, seed=NARROW_PICTURES_SEED),
+            *representative_pictures(
+                data, count=third, seed=NARROW_PICTURES_SEED + 1, backgrounds=photographs
+            ),
+            *cut_scenes(photographs, count=third, seed=NARROW_PICTURES_SEED),
+        ]
+    )
 
 
 def narrow_network(

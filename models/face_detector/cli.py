@@ -131,7 +131,7 @@ def _rehearse(arguments: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from models.face_detector.evaluate import ORIGINAL
-    from models.face_detector.photographs import photograph_scenes
+    from models.face_detector.photographs import cut_scenes, read_photographs
     from models.face_detector.rehearse import REHEARSAL_SEED, rehearse, rehearse_photographs
     from models.face_detector.representative import composed_scenes
     from models.face_detector.runtime import Detector
@@ -148,9 +148,8 @@ def _rehearse(arguments: argparse.Namespace) -> int:
         bar = tqdm(scenes, total=arguments.scenes, unit="scene", disable=None)
         figures = rehearse(detectors, bar, reference=ORIGINAL)
         if arguments.photographs:
-            cuts = photograph_scenes(
-                arguments.photographs, count=arguments.scenes, seed=REHEARSAL_SEED, held_out=True
-            )
+            photographs = read_photographs(arguments.photographs, held_out=True)
+            cuts = cut_scenes(photographs, count=arguments.scenes, seed=REHEARSAL_SEED)
             bar = tqdm(cuts, total=arguments.scenes, unit="cut", disable=None)
             for name, counts in rehearse_photographs(detectors, bar, reference=ORIGINAL).items():
                 figures[name]["photographs"] = counts

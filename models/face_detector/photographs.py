@@ -6,7 +6,7 @@ held out for choices between builds.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,30 +32,33 @@ TURNED_SHARE = 0.25
 TURN_DEG = 12.0
 
 
-def photograph_scenes(
-    folder: Path,
-    *,
-    count: int,
-    seed: int,
-    held_out: bool = False,
-    progress: Callable[[Iterable[Path]], Iterable[Path]] = iter,
-) -> Iterator[UInt8Array]:
-    """Yield scenes cut from photographs at random, as a letterboxed frame shows them.
+def read_photographs(folder: Path, *, held_out: bool) -> list[UInt8Array]:
+    """Read natural photographs, shrunk to `LONGEST_PX`.
 
     Args:
         folder: JPEG and PNG files, in folders of any depth. No picture of a test set belongs there.
-        count: how many scenes.
-        seed: of every random choice.
-        held_out: cut every tenth photograph, and only those; otherwise never those.
-        progress: wraps the reading of files.
+        held_out: every tenth photograph, and only those; otherwise all but those.
 
     Returns:
-        uint8 (128, 128, 3) scenes, RGB, letterbox bars black.
+        uint8 (h, w, 3), RGB.
 
     Raises:
         DatasetError: the folder has no such photograph, or one cannot be read.
     """
-    photographs = [_read(path) for path in progress(_chosen(folder, held_out=held_out))]
+    return [_read(path) for path in _chosen(folder, held_out=held_out)]
+
+
+def cut_scenes(photographs: Sequence[UInt8Array], *, count: int, seed: int) -> Iterator[UInt8Array]:
+    """Yield scenes cut from photographs at random, as a letterboxed frame shows them.
+
+    Args:
+        photographs: uint8 (h, w, 3), RGB.
+        count: how many scenes.
+        seed: of every random choice.
+
+    Returns:
+        uint8 (128, 128, 3) scenes, RGB, letterbox bars black.
+    """
     rng = np.random.default_rng(seed)
     for _ in range(count):
         yield _cut(photographs[rng.integers(len(photographs))], rng)
