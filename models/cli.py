@@ -28,7 +28,9 @@ file,label[,split], or pictures as [split/]label/picture.jpg. Test splits are ne
 """
 
 
-LEARNING = "models.expression.learning_commands"
+LEARNING = "models.expression.commands.learning"
+EXPORTING = "models.expression.commands.exporting"
+MEASURING = "models.expression.commands.measuring"
 
 
 def add_models_commands(subparsers: Any) -> None:
@@ -57,7 +59,7 @@ def add_models_commands(subparsers: Any) -> None:
     _add_export(commands)
     _add_evaluate(commands)
     _add_card(commands)
-    from models.face_detector.cli import add_detector_commands
+    from models.detector_cli import add_detector_commands
     from models.predict.cli import add_predict_command
 
     add_predict_command(commands)
@@ -65,9 +67,7 @@ def add_models_commands(subparsers: Any) -> None:
     add_detector_commands(commands)
 
 
-def _command(
-    commands: Any, name: str, summary: str, example: str, *, module: str = "models.expression.commands"
-) -> argparse.ArgumentParser:
+def _command(commands: Any, name: str, summary: str, example: str, *, module: str) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = commands.add_parser(
         name,
         help=summary,
@@ -207,6 +207,7 @@ def _add_quantise(commands: Any) -> None:
         "quantise",
         "write int8 and float TFLite files of a trained network",
         "countenance models quantise --data DIR --run out/run --out out/quantised",
+        module=EXPORTING,
     )
     _add_data(parser)
     parser.add_argument("--run", type=Path, required=True, metavar="DIR", help="what train wrote")
@@ -225,6 +226,7 @@ def _add_compare(commands: Any) -> None:
         "compare",
         "measure what making a network smaller cost: accuracy against the first file, size, time",
         "countenance models compare --data DIR float32.tflite int8.tflite --out out/compare.json",
+        module=MEASURING,
     )
     _add_data(parser)
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE.tflite", help="the first is the measure")
@@ -237,6 +239,7 @@ def _add_calibrate(commands: Any) -> None:
         "calibrate",
         "fit temperature and confidence threshold on validation pictures, and store them in the manifest",
         "countenance models calibrate --data DIR --artifact out/expression",
+        module=EXPORTING,
     )
     _add_data(parser)
     _add_config(parser)
@@ -252,6 +255,7 @@ def _add_framing(commands: Any) -> None:
         "framing",
         "try how faces should lie in the crop, on validation pictures sent through detector, crop and codec",
         "countenance models framing --data DIR --out out/framing.json",
+        module=MEASURING,
     )
     _add_data(parser)
     _add_config(parser)
@@ -265,6 +269,7 @@ def _add_smooth(commands: Any) -> None:
         "smooth",
         "fit the filter over time on synthetic tracks of validation pictures",
         "countenance models smooth --data DIR --artifact out/expression --record",
+        module=EXPORTING,
     )
     _add_data(parser)
     _add_config(parser)
@@ -278,6 +283,7 @@ def _add_export(commands: Any) -> None:
         "export",
         "quantise, calibrate and write the whole artifact with its manifest",
         "countenance models export --data DIR --run out/run --out out/expression --version 0.1.0",
+        module=EXPORTING,
     )
     _add_data(parser)
     parser.add_argument("--run", type=Path, required=True, metavar="DIR", help="what train wrote")

@@ -22,7 +22,12 @@ def read_stills(data: Path, source: str, *, every: int = 1) -> Iterator[Still]:
     Raises:
         models.errors.DatasetError: the archive is missing or malformed.
     """
-    from models.face_detector.truth import FAIRFACE_ARCHIVE, WIDER_ARCHIVE, read_fairface, read_wider
+    from models.face_detector.measuring.truth import (
+        FAIRFACE_ARCHIVE,
+        WIDER_ARCHIVE,
+        read_fairface,
+        read_wider,
+    )
 
     scenes = (
         read_fairface(data / FAIRFACE_ARCHIVE) if source == "fairface" else read_wider(data / WIDER_ARCHIVE)

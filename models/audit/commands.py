@@ -28,8 +28,8 @@ def evaluate(arguments: argparse.Namespace) -> int:
         raise ModelsError("--record keeps figures of whole test sets: leave --limit out")
     from models.audit.accuracy import Engines
     from models.audit.run import AuditRequest, run_audit
-    from models.expression.engines import litert_predictor, mini_xception_predictor
-    from models.expression.latency import limit_tensorflow, time_variants
+    from models.expression.measuring.engines import litert_predictor, mini_xception_predictor
+    from models.expression.measuring.latency import limit_tensorflow, time_variants
 
     if not arguments.no_latency:
         limit_tensorflow(arguments.threads)
@@ -60,7 +60,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
     body = rounded(body)
     _write(arguments.out, body)
     if arguments.record:
-        from models.expression.export import with_metrics
+        from models.expression.exporting.artifact import with_metrics
 
         with_metrics(manifest, "test", body["headline"])
     for part, reason in body["skipped"].items():
@@ -75,7 +75,7 @@ def circumstances(manifest: Manifest) -> dict[str, Any]:
     from datetime import UTC, datetime
     from importlib.metadata import version
 
-    from models.face_detector.evaluate import describe_machine
+    from models.face_detector.measuring.evaluate import describe_machine
 
     packages = ("numpy", "opencv-python-headless", "tensorflow-cpu", "tensorflow", "keras", "ai-edge-litert")
     versions = {}

@@ -12,10 +12,10 @@ from models.audit.accuracy import hits
 from models.audit.answers import AnswerRule, answer
 from models.audit.degradation import all_slices
 from models.audit.street import send_pictures
-from models.expression.engines import Predictor
-from models.expression.evaluate import TestSet
 from models.expression.loading import ExpressionArtifact
-from models.expression.scoring import wilson_interval
+from models.expression.measuring.engines import Predictor
+from models.expression.measuring.evaluate import TestSet
+from models.expression.measuring.scoring import wilson_interval
 
 BoolArray = npt.NDArray[np.bool_]
 

@@ -21,8 +21,8 @@ import numpy.typing as npt
 from models.audit.answers import AnswerRule, Answers, answer
 from models.audit.comparisons import Group, adjust_fdr, fisher_exact, rank_sum
 from models.errors import DatasetError
-from models.expression.datasets import decode_picture
-from models.expression.scoring import Z_95, wilson_interval
+from models.expression.data.datasets import decode_picture
+from models.expression.measuring.scoring import Z_95, wilson_interval
 from models.expression.taxonomy import LABELS
 
 UInt8Array = npt.NDArray[np.uint8]

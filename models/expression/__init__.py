@@ -1,1 +1,1 @@
-"""How the expression network is trained, quantised, calibrated, measured and served."""
+"""The expression network: what serves it lies here; how it is made and measured, in the rooms below."""

@@ -1,1 +1,1 @@
-"""The face detector: how its artifact is made, checked and decoded."""
+"""The face detector: what serves it lies here; how it is made and measured, in the rooms below."""

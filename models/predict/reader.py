@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from models.expression.engines import litert_predictor
 from models.expression.inference import opt_out_mask
 from models.expression.loading import load_expression
+from models.expression.measuring.engines import litert_predictor
 from models.face_crop.quality import is_dark
 from models.face_crop.shrinking import UInt8Array
 from models.face_detector.runtime import Detector

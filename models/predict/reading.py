@@ -11,9 +11,9 @@ import cv2
 import numpy as np
 
 from models.errors import PictureError
-from models.expression.engines import Predictor
 from models.expression.inference import BoolArray, Float64Array, score_logits
 from models.expression.loading import ExpressionArtifact
+from models.expression.measuring.engines import Predictor
 from models.expression.scope import out_of_scope
 from models.expression.taxonomy import LABELS
 from models.face_crop.alignment import CROP_SIDE_PX, crop_matrix, cut_crop

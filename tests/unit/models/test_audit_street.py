@@ -9,8 +9,8 @@ from models.audit.headline import make_headline
 from models.audit.street import Arrivals, send_pictures
 from models.audit.street_loss import street_loss, worst_loss
 from models.errors import DatasetError
-from models.expression.framing import frame_picture
 from models.expression.loading import EXPRESSION_DIR
+from models.expression.measuring.framing import frame_picture
 
 RULE = AnswerRule(temperature=1.0, confident_above=0.5)
 

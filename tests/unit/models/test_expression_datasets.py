@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from models.errors import DatasetError
-from models.expression.corpus import load_outside, load_training, read_learnable
-from models.expression.datasets import (
+from models.expression.data.corpus import load_outside, load_training, read_learnable
+from models.expression.data.datasets import (
     Picture,
     decode_picture,
     pack_pictures,
@@ -19,8 +19,8 @@ from models.expression.datasets import (
     read_muxspace,
     read_rafdb,
 )
+from models.expression.data.splits import Part, digest_fraction, guard_training, part_of
 from models.expression.preprocessing import resize_grey, to_grey
-from models.expression.splits import Part, digest_fraction, guard_training, part_of
 from models.expression.taxonomy import FERPLUS_VOTES, LABELS, OUT_OF_SCOPE, ferplus_other
 
 HEADER = "file,split,fer2013_label,neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF"

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import skimage.data
 
-from models.expression.datasets import Picture
-from models.expression.framing import JPEG_QUALITY, framings, score_framing, see_faces
+from models.expression.data.datasets import Picture
+from models.expression.measuring.framing import JPEG_QUALITY, framings, score_framing, see_faces
 from models.expression.taxonomy import one_hot
 from models.face_crop.alignment import FRAMING, Framing
 from models.face_detector.runtime import Detector

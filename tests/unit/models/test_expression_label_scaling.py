@@ -1,14 +1,14 @@
 import numpy as np
 import pytest
 
-from models.expression.calibrate import softmax
+from models.expression.calibration.temperature import softmax
 
 pytest.importorskip("keras", reason="needs the train extra")
 pytestmark = pytest.mark.filterwarnings("default")
 
 
 def test_label_scaling_undoes_a_known_one() -> None:
-    from models.expression.label_scaling import fit_label_scaling
+    from models.expression.calibration.label_scaling import fit_label_scaling
 
     rng = np.random.default_rng(4)
     wanted = rng.normal(0, 2, (100_000, 6))
@@ -24,7 +24,7 @@ def test_label_scaling_undoes_a_known_one() -> None:
 def test_label_scaling_finds_the_penalised_optimum_of_a_general_minimiser() -> None:
     from scipy.optimize import minimize
 
-    from models.expression.label_scaling import fit_label_scaling
+    from models.expression.calibration.label_scaling import fit_label_scaling
 
     rng = np.random.default_rng(5)
     logits, labels = rng.normal(0, 2, (400, 6)), rng.integers(0, 6, 400)

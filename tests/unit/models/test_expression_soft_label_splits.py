@@ -11,11 +11,16 @@ import numpy as np
 import pytest
 
 from models.errors import DatasetError
-from models.expression.datasets import PackedFaces
-from models.expression.learning_commands import with_soft_labels
-from models.expression.soft_label_splits import load_student_labels, teachers_share
-from models.expression.soft_labels import LABELS_FILE, SHIPPED_LABELS, SoftLabels, write_labels_artifact
-from models.expression.training_config import CONFIGS_DIR, TrainingConfig, read_config
+from models.expression.commands.learning import with_soft_labels
+from models.expression.data.datasets import PackedFaces
+from models.expression.learning.soft_label_splits import load_student_labels, teachers_share
+from models.expression.learning.soft_labels import (
+    LABELS_FILE,
+    SHIPPED_LABELS,
+    SoftLabels,
+    write_labels_artifact,
+)
+from models.expression.learning.training_config import CONFIGS_DIR, TrainingConfig, read_config
 from models.manifest import load_manifest
 
 

@@ -8,12 +8,12 @@ import pytest
 
 from models.cli import add_models_commands
 from models.errors import DatasetError
-from models.expression.augmentation import AugmentationSettings
-from models.expression.datasets import PackedFaces
+from models.expression.data.augmentation import AugmentationSettings
+from models.expression.data.datasets import PackedFaces
 
 pytest.importorskip("keras", reason="needs the train extra")
 
-from models.expression.views import BATCH, LabelledViews, ViewBatches, label_views, load_views
+from models.expression.learning.views import BATCH, LabelledViews, ViewBatches, label_views, load_views
 
 # Converters and runtimes warn about their own internals.
 pytestmark = [pytest.mark.filterwarnings("default"), pytest.mark.slow]
@@ -137,8 +137,8 @@ def test_distil_refuses_what_views_cannot_go_with(
 
 
 def test_a_student_learns_from_views_and_refuses_those_of_another_size(tmp_path: Path) -> None:
-    from models.expression.train import train
-    from models.expression.training_config import TrainingConfig, TrainingSettings
+    from models.expression.learning.train import train
+    from models.expression.learning.training_config import TrainingConfig, TrainingSettings
 
     config = TrainingConfig(
         network={"input_side_px": 16, "stem_channels": 8, "stages": ((8, 1),)},

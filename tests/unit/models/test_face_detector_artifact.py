@@ -12,8 +12,8 @@ from skimage import data as samples
 
 from models.errors import ArtifactDigestError
 from models.face_detector.decoding import Detections, iou_matrix
+from models.face_detector.making.wheel import LICENCE_ID, NETWORK_SHA256
 from models.face_detector.runtime import Detector
-from models.face_detector.wheel import LICENCE_ID, NETWORK_SHA256
 from models.manifest import ARTIFACTS_DIR, Manifest, load_manifest
 
 ASTRONAUT_FACE = np.array([[0.35, 0.15, 0.53, 0.40]], np.float32)

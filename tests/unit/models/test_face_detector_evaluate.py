@@ -5,7 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.face_detector.evaluate import ORIGINAL, FaceOutcomes, describe_machine, paired_difference, recalls
+from models.face_detector.measuring.evaluate import (
+    ORIGINAL,
+    FaceOutcomes,
+    describe_machine,
+    paired_difference,
+    recalls,
+)
 
 
 def outcomes(lost: int, gained: int, *, count: int = 1000) -> FaceOutcomes:

@@ -11,13 +11,13 @@ import pytest
 
 pytest.importorskip("tensorflow", reason="building the detector needs the train extra")
 
-from models.face_detector import build
-from models.face_detector.flatbuffer import Operation, SourceNetwork
-from models.face_detector.graph import build_probe
-from models.face_detector.narrow import REPLACED_BLOCKS, front_output, narrow_beginning
-from models.face_detector.quantise import blocks
-from models.face_detector.recover import recover, recover_front
-from models.face_detector.wheel import SourceWheel
+from models.face_detector.making import build
+from models.face_detector.making.flatbuffer import Operation, SourceNetwork
+from models.face_detector.making.graph import build_probe
+from models.face_detector.making.narrow import REPLACED_BLOCKS, front_output, narrow_beginning
+from models.face_detector.making.quantise import blocks
+from models.face_detector.making.recover import recover, recover_front
+from models.face_detector.making.wheel import SourceWheel
 
 CHANNELS = 8
 WINDOW = {"strideH": 1, "strideW": 1, "padding": 0}

@@ -11,8 +11,8 @@ import pytest
 
 from models.errors import DatasetError
 from models.face_detector import decoding
-from models.face_detector.photographs import cut_scenes, read_photographs
-from models.face_detector.rehearse import rehearse_photographs
+from models.face_detector.making.photographs import cut_scenes, read_photographs
+from models.face_detector.measuring.rehearse import rehearse_photographs
 
 
 @pytest.fixture

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 pytest.importorskip("tensorflow", reason="quantising needs the train extra")
 
-from models.face_detector.equalise import ChannelPeaks, balance_blocks, rescale_stream, stream_factors
-from models.face_detector.flatbuffer import Operation, SourceNetwork
-from models.face_detector.graph import build_probe, read_weights
-from models.face_detector.level import score_shift
-from models.face_detector.quantise import (
+from models.face_detector.making.equalise import ChannelPeaks, balance_blocks, rescale_stream, stream_factors
+from models.face_detector.making.flatbuffer import Operation, SourceNetwork
+from models.face_detector.making.graph import build_probe, read_weights
+from models.face_detector.making.level import score_shift
+from models.face_detector.making.quantise import (
     best_range,
     blocks,
     channel_peaks,

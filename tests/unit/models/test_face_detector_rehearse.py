@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from models.face_detector import decoding
-from models.face_detector.rehearse import match_squares, rehearse
-from models.face_detector.representative import ComposedScene
+from models.face_detector.making.representative import ComposedScene
+from models.face_detector.measuring.rehearse import match_squares, rehearse
 
 
 class Fixed:

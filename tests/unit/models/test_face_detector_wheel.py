@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from models.errors import DatasetError
-from models.face_detector import wheel
-from models.face_detector.flatbuffer import read_network
+from models.face_detector.making import wheel
+from models.face_detector.making.flatbuffer import read_network
 
 WHEEL_NAME = "mediapipe-0.10.21-cp311-cp311-manylinux_2_28_x86_64.whl"
 
@@ -88,8 +88,8 @@ def test_the_rebuilt_network_computes_what_the_source_computes(source: wheel.Sou
     pytest.importorskip("tensorflow", reason="the rebuild needs the train extra")
     from skimage import data as samples
 
-    from models.face_detector.build import PARITY_TOLERANCE, rebuild_difference
     from models.face_detector.decoding import letterbox_parameters
+    from models.face_detector.making.build import PARITY_TOLERANCE, rebuild_difference
     from models.face_detector.preprocessing import letterbox_frame
 
     rng = np.random.default_rng(0)

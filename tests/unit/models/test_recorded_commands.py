@@ -9,8 +9,8 @@ import pytest
 
 from models.cli import add_models_commands
 from models.errors import DatasetError
-from models.expression.commands import export_command
-from models.expression.learning_commands import describe_command, distil
+from models.expression.commands.exporting import export_command
+from models.expression.commands.learning import describe_command, distil
 
 
 def parse(command: str) -> argparse.Namespace:

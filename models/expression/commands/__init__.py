@@ -1,0 +1,1 @@
+"""What each `countenance models` command about the expression network does."""

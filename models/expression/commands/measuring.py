@@ -1,0 +1,67 @@
+"""The `countenance models` commands that measure a part alone; `models.audit` measures everything."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from models.errors import ModelsError
+from models.expression.commands.reading import progress_bar, read_chosen_config, read_file
+from models.expression.loading import load_expression
+
+
+def compare(arguments: argparse.Namespace) -> int:
+    """Measure several files on the test sets: accuracy against the first, size, time."""
+    from models.expression.measuring.compare import compare_files
+    from models.expression.measuring.evaluate import load_test_sets
+    from models.face_detector.measuring.evaluate import describe_machine
+
+    files = {"/".join(path.parts[-2:]): read_file(path) for path in arguments.files}
+    if len(files) < len(arguments.files):
+        raise ModelsError("two of the files have the same name in folders of the same name; rename one")
+    body = {"files": compare_files(files, load_test_sets(arguments.data, progress_bar("reading")))}
+    body["machine"] = describe_machine()
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    arguments.out.write_text(json.dumps(body, indent=2) + "\n", "utf-8")
+    for name, figures in body["files"].items():
+        sets = "; ".join(
+            f"{s} {v['accuracy']:.4f} ({-v['loss_points'][0]:+.2f} points)"
+            for s, v in figures["sets"].items()
+        )
+        print(f"{name}: {figures['size_bytes']} bytes, {figures['ms_1_thread']:.3f} ms; {sets}")
+    return 0
+
+
+def framing(arguments: argparse.Namespace) -> int:
+    """Say how well the network reads validation faces at each framing of the crop."""
+    from dataclasses import asdict
+
+    from models.expression.data.corpus import read_parts
+    from models.expression.measuring.engines import litert_predictor
+    from models.expression.measuring.framing import framings, score_framing, see_faces
+    from models.face_crop.alignment import FRAMING
+    from models.face_detector.runtime import Detector
+    from models.manifest import ARTIFACTS_DIR, load_manifest
+
+    artifact = load_expression(arguments.artifact)
+    content = load_manifest(ARTIFACTS_DIR / "face_detector").read("float32")
+    read = litert_predictor(artifact.manifest.read(), side_px=artifact.input_side_px)
+    share = read_chosen_config(arguments.config).training.validation_share
+    _, validation = read_parts(arguments.data, validation_share=share, progress=progress_bar("reading"))
+    faces = see_faces(validation, lambda: Detector(content), progress=progress_bar("finding faces"))
+    grid = [FRAMING, *(f for f in framings() if f != FRAMING)]
+    rows = [
+        {**asdict(tried), "accuracy": score_framing(faces, tried, read)}
+        for tried in progress_bar("framings", unit=" framings")(grid)
+    ]
+    body = {"faces": len(faces), "pictures": len(validation), "shipped": rows[0], "tried": rows[1:]}
+    if arguments.out:
+        arguments.out.parent.mkdir(parents=True, exist_ok=True)
+        arguments.out.write_text(json.dumps(body, indent=2) + "\n", "utf-8")
+    print(f"{len(faces)} of {len(validation)} validation faces found; accuracy after crop and codec")
+    ranked = sorted(rows, key=lambda row: -sum(row["accuracy"].values()))
+    for row in ranked:
+        scores = "  ".join(f"{source} {share:.4f}" for source, share in row["accuracy"].items())
+        mark = "  (shipped)" if row is rows[0] else ""
+        print(f"eyes {row['eye_left_x']:.3f}, {row['eye_y']:.3f}  mouth {row['mouth_y']:.3f}  {scores}{mark}")
+    return 0

@@ -1,0 +1,1 @@
+"""From a trained network to the artifact: narrower, in int8, with its manifest."""

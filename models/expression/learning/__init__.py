@@ -1,0 +1,1 @@
+"""Training: configurations, soft labels, first weights, batches and the run itself."""

@@ -1,0 +1,77 @@
+"""First weights of a network that does not start at random: face recognition's, or an earlier network's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from models.errors import DatasetError
+from models.expression.data.datasets import PackedFaces
+from models.expression.learning.training_config import TrainingConfig
+from models.expression.networks import face_network, mobile_network
+from models.expression.networks.building import FACE_MOBILE, load_network
+from models.expression.networks.face_weights import read_face_layers
+from models.expression.networks.mobile_weights import read_mobile_layers
+from models.expression.preprocessing import resize_grey, standardise
+
+Start = Callable[[keras.Model], None]
+"""Gives a new network its first weights, in place."""
+
+STARTING_PICTURES = 256
+"""Training pictures whose activations start the batch normalisation of a network that starts from faces."""
+
+
+def from_faces(weights: Path, config: TrainingConfig, training: PackedFaces) -> Start:
+    """Return a start from the face-recognition weights that the configured kind of network takes.
+
+    Raises:
+        DatasetError: the file cannot be read or is another network.
+    """
+    if config.network.get("kind") == FACE_MOBILE:
+        layers, input_gain = read_mobile_layers(weights), mobile_network.INPUT_GAIN
+    else:
+        layers, input_gain = read_face_layers(weights), face_network.INPUT_GAIN
+
+    def start(model: keras.Model) -> None:
+        side_px = int(model.input_shape[1])
+        drawn = np.random.default_rng(0).permutation(len(training))[:STARTING_PICTURES]
+        crops = standardise(np.stack([resize_grey(training.grey[i], side_px) for i in drawn]))
+        face_network.start_from_faces(model, layers, crops, input_gain=input_gain)
+
+    return start
+
+
+def from_network(path: Path) -> Start:
+    """Return a start from another network of the same shape, be its layers plain or fast.
+
+    Args:
+        path: what training or `export` wrote, a `.keras` file.
+
+    Raises:
+        DatasetError: the file cannot be read; or, once it starts a network, is one of another shape.
+    """
+    try:
+        source = load_network(path)
+    except (OSError, ValueError, TypeError) as error:
+        raise DatasetError(f"cannot read the network {path.name} to start from: {error}") from error
+
+    def start(model: keras.Model) -> None:
+        own, theirs = _shapes(model), _shapes(source)
+        if own != theirs:
+            differs = next((a, b) for a, b in zip([*own, None], [*theirs, None], strict=False) if a != b)
+            raise DatasetError(
+                f"{path.name} is a network of another shape: it has {differs[1] or 'nothing'} "
+                f"where the configuration asks for {differs[0] or 'nothing'}"
+            )
+        model.set_weights(source.get_weights())
+
+    return start
+
+
+def _shapes(model: keras.Model) -> list[str]:
+    """Describe the input and, in order, every weight by its layer and shape."""
+    weights = [f"{w.path} {tuple(w.shape)}" for layer in model.layers for w in layer.weights]
+    return [f"input {tuple(model.input_shape[1:])}", *weights]

@@ -1,0 +1,171 @@
+"""Distorted and blended views of the training pictures, each answered by the teachers as the student will see it.
+
+Answers about the clean training pictures say little: a teacher that has learned them by heart is sure of them, right
+or wrong. Nobody has learned a fresh view, least of all a blend of two faces, so there the answer shows
+how the teacher reads faces it does not know. Views are drawn and answered once, then learned from for many epochs.
+
+References:
+    Beyer et al. (2022), Knowledge distillation: A good teacher is patient and consistent, arXiv:2106.05237.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from models.errors import DatasetError
+from models.expression.data.augmentation import AugmentationSettings, augment, spoil
+from models.expression.data.datasets import PackedFaces
+from models.expression.learning.sampling import SeededBatches
+from models.expression.learning.soft_labels import Network, average_answers
+from models.expression.preprocessing import resize_grey, standardise
+from models.expression.taxonomy import N_OUTPUTS, OTHER_COLUMN
+
+UInt8Array = npt.NDArray[np.uint8]
+Float32Array = npt.NDArray[np.float32]
+
+BATCH = 128
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelledViews:
+    """Views and what to learn about them.
+
+    Attributes:
+        grey: uint8 (n, side, side).
+        answers: float16 (n, 7), the teachers' mean probabilities.
+        labels: float16 (n, 7), the targets of the pictures that a view was made of.
+    """
+
+    grey: UInt8Array
+    answers: npt.NDArray[np.float16]
+    labels: npt.NDArray[np.float16]
+
+    def __len__(self) -> int:
+        return len(self.grey)
+
+    def save(self, path: Path) -> None:
+        """Write an uncompressed `.npz`: training pictures are in it, so it stays beside the data."""
+        np.savez(path, grey=self.grey, answers=self.answers, labels=self.labels)
+
+
+def load_views(path: Path) -> LabelledViews:
+    """Read what `LabelledViews.save` wrote.
+
+    Raises:
+        DatasetError: the file is missing or is something else.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            views = LabelledViews(**{k: stored[k] for k in ("grey", "answers", "labels")})
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise DatasetError(f"cannot read the labelled views in {path.name}: {error}") from None
+    if not len(views.grey) == len(views.answers) == len(views.labels):
+        raise DatasetError(f"{path.name} holds views and answers of different number")
+    return views
+
+
+def label_views(
+    faces: PackedFaces,
+    teachers: Sequence[tuple[Network, int]],
+    *,
+    count: int,
+    side_px: int,
+    weights: npt.NDArray[np.float64],
+    augmentation: AugmentationSettings,
+    seed: int,
+    progress: Callable[[range], Iterable[int]] = iter,
+) -> LabelledViews:
+    """Draw views of training pictures and let the teachers answer for each as it is.
+
+    Each view is drawn once, as large as the sharpest teacher reads; every network gets it in its own size.
+    A spoiled view is nobody's face, whatever the teachers would say.
+
+    Args:
+        faces: training pictures.
+        teachers: networks, each with the side of its input in pixels.
+        count: how many views; rounded down to whole batches of `BATCH`, at least one.
+        side_px: side of the student's input.
+        weights: float64 (n,), probability of each picture of being drawn.
+        augmentation: distortions, and shares of blended and spoiled views.
+        seed: of every draw.
+        progress: wraps the iteration over batches.
+    """
+    sharp_px = max(side for _, side in teachers)
+    batches = max(1, count // BATCH)
+    grey = np.zeros((batches * BATCH, side_px, side_px), np.uint8)
+    answers = np.zeros((len(grey), N_OUTPUTS), np.float16)
+    labels = np.zeros((len(grey), N_OUTPUTS), np.float16)
+    cumulative = np.cumsum(weights)
+    for batch in progress(range(batches)):
+        rng = np.random.default_rng((seed, batch))
+        drawn = np.searchsorted(cumulative, rng.random(BATCH) * cumulative[-1])
+        drawn = np.minimum(drawn, len(faces) - 1)
+        sharp = np.stack(
+            [augment(faces.grey[i], side_px=sharp_px, settings=augmentation, rng=rng) for i in drawn]
+        )
+        targets = faces.targets[drawn]
+        sharp, targets = _blend(sharp, targets, share=augmentation.mix_share, rng=rng)
+        spoiled = np.flatnonzero(rng.random(BATCH) < augmentation.spoil_share)
+        for row in spoiled:
+            sharp[row] = spoil(sharp[row], rng=rng)
+        by_side = {
+            side: np.stack([resize_grey(view, side) for view in sharp])
+            for side in {side_px, *(side for _, side in teachers)}
+        }
+        said = average_answers([network(standardise(by_side[side])) for network, side in teachers])
+        nobody = np.eye(N_OUTPUTS)[OTHER_COLUMN]
+        said[spoiled] = nobody
+        targets[spoiled] = nobody
+        rows = slice(batch * BATCH, (batch + 1) * BATCH)
+        grey[rows], answers[rows], labels[rows] = by_side[side_px], said, targets
+    return LabelledViews(grey=grey, answers=answers, labels=labels)
+
+
+def _blend(
+    pictures: UInt8Array, targets: Float32Array, *, share: float, rng: np.random.Generator
+) -> tuple[UInt8Array, Float32Array]:
+    # Zhang et al. (2018), mixup, arXiv:1710.09412, with even shares as Beyer et al. draw them.
+    weight = np.where(rng.random(len(pictures)) < share, rng.random(len(pictures)), 1.0).astype(np.float32)
+    partner = rng.permutation(len(pictures))
+    own, other = weight[:, None, None], 1 - weight[:, None, None]
+    blended = pictures * own + pictures[partner] * other
+    mixed = targets * weight[:, None] + targets[partner] * (1 - weight[:, None])
+    return np.rint(blended).astype(np.uint8), mixed
+
+
+class ViewBatches(SeededBatches):
+    """Seeded stream of standardised views, mirrored half of the time, of shape (b, side, side, 1) and (b, 7)."""
+
+    def __init__(
+        self,
+        views: LabelledViews,
+        *,
+        answer_share: float,
+        batch_size: int,
+        steps_per_epoch: int,
+        seed: int,
+        first_epoch: int = 0,
+    ) -> None:
+        super().__init__(
+            side_px=views.grey.shape[1], steps_per_epoch=steps_per_epoch, seed=seed, first_epoch=first_epoch
+        )
+        self._views = views
+        self._answer_share = answer_share
+        self._batch_size = batch_size
+
+    def draw(self, rng: np.random.Generator) -> tuple[Float32Array, Float32Array]:
+        """Return one batch."""
+        views, share = self._views, np.float32(self._answer_share)
+        drawn = rng.integers(len(views), size=self._batch_size)
+        grey = views.grey[drawn]
+        mirrored = rng.random(len(drawn)) < 0.5
+        grey[mirrored] = grey[mirrored][:, :, ::-1]
+        targets = views.answers[drawn].astype(np.float32) * share
+        targets += views.labels[drawn].astype(np.float32) * (1 - share)
+        return standardise(grey), targets

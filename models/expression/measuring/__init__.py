@@ -1,0 +1,1 @@
+"""How well a network reads faces, how fast, and how sure the figures are."""

@@ -1,0 +1,59 @@
+"""From a configuration's network table to an untrained network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from models.errors import DatasetError
+from models.expression.networks.architectures import NetworkSettings, build_network
+from models.expression.networks.face_network import FaceNetworkSettings, build_face_network
+from models.expression.networks.mobile_network import MobileNetworkSettings, build_mobile_network
+
+RESIDUAL, FACE, FACE_MOBILE = "residual", "face", "face_mobile"
+"""Values of `kind` in the table: the student's plain network, the two teachers that start from faces."""
+
+
+def build_from_table(table: Mapping[str, Any], *, fast: bool = False) -> keras.Model:
+    """Build the network that a configuration describes.
+
+    Args:
+        table: `kind` ("residual" if absent) and the settings of that kind.
+        fast: use the training layers, where the kind knows them.
+
+    Raises:
+        DatasetError: the table names an unknown kind or setting.
+    """
+    settings = {k: v for k, v in table.items() if k != "kind"}
+    kind = table.get("kind", RESIDUAL)
+    try:
+        if kind == RESIDUAL:
+            return build_network(NetworkSettings(**settings), fast=fast)
+        if kind == FACE:
+            return build_face_network(FaceNetworkSettings(**settings))
+        if kind == FACE_MOBILE:
+            return build_mobile_network(MobileNetworkSettings(**settings))
+    except TypeError as error:
+        raise DatasetError(f"the network table does not fit its kind {kind!r}: {error}") from None
+    raise DatasetError(f"unknown kind of network {kind!r}; known: {RESIDUAL}, {FACE}, {FACE_MOBILE}")
+
+
+def load_network(path: Path) -> keras.Model:
+    """Load a network that training wrote; this module's imports are what makes its layers known to Keras."""
+    return keras.models.load_model(path, compile=False)
+
+
+@contextmanager
+def without_gradients() -> Iterator[None]:
+    """Keep PyTorch from recording what a gradient would need; under other backends nothing changes."""
+    if keras.backend.backend() != "torch":
+        yield
+        return
+    import torch
+
+    with torch.no_grad():
+        yield

@@ -1,0 +1,1 @@
+"""From the published network to the artifact: read, rebuilt, narrowed, rounded, levelled."""
