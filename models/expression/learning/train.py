@@ -173,11 +173,7 @@ def train(
     history = _read_history(out) if resume else []
     model = _compiled(config, out=out, resume=resume, prepare=prepare)
     side_px = int(model.input_shape[1])
-    batches: SeededBatches
-    if views is None:
-        batches = augmented_batches(config, training, steps=steps, side_px=side_px, first_epoch=len(history))
-    else:
-        batches = _view_batches(config, views, steps=steps, side_px=side_px, first_epoch=len(history))
+    batches = _batches(config, training, views, steps=steps, side_px=side_px, first_epoch=len(history))
     callbacks = [
         CosineByProgress(
             peak=settings.peak_learning_rate,
@@ -260,6 +256,20 @@ def describe_run(
         "training": {**asdict(config.training), "source_shares": dict(config.training.source_shares)},
         "augmentation": asdict(config.augmentation),
     }
+
+
+def _batches(
+    config: TrainingConfig,
+    training: PackedFaces,
+    views: LabelledViews | None,
+    *,
+    steps: int,
+    side_px: int,
+    first_epoch: int,
+) -> SeededBatches:
+    if views is None:
+        return augmented_batches(config, training, steps=steps, side_px=side_px, first_epoch=first_epoch)
+    return _view_batches(config, views, steps=steps, side_px=side_px, first_epoch=first_epoch)
 
 
 def _view_batches(

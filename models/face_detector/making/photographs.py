@@ -61,7 +61,7 @@ def cut_scenes(photographs: Sequence[UInt8Array], *, count: int, seed: int) -> I
     """
     rng = np.random.default_rng(seed)
     for _ in range(count):
-        yield _cut(photographs[rng.integers(len(photographs))], rng)
+        yield _cut(photographs[int(rng.integers(len(photographs)))], rng)
 
 
 def _chosen(folder: Path, *, held_out: bool) -> list[Path]:
