@@ -42,12 +42,6 @@ def add_detector_commands(subparsers: Any) -> None:
     build = _command(commands, "build", "make the int8 and float32 detector from the wheel", _BUILD_EXAMPLES)
     build.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the artifact")
     build.add_argument("--narrow", action="store_true", help="also train the narrow variant (not shipped)")
-    build.add_argument(
-        "--photographs",
-        type=Path,
-        metavar="DIR",
-        help="natural photographs of people that --narrow learns from beside composed scenes",
-    )
     build.set_defaults(handler=_build)
     rehearse = _command(
         commands, "rehearse", "compare with the original on composed training pictures", _REHEARSE_EXAMPLES
@@ -60,7 +54,7 @@ def add_detector_commands(subparsers: Any) -> None:
         "--photographs",
         type=Path,
         metavar="DIR",
-        help="compare on those that no build has seen of these natural photographs, too",
+        help="compare on natural photographs of people, too: they foresee real frames better",
     )
     rehearse.add_argument("--scenes", type=int, default=6000, help="scenes to compose (default: %(default)s)")
     rehearse.set_defaults(handler=_rehearse)
@@ -97,8 +91,6 @@ def _build(arguments: argparse.Namespace) -> int:
     from models.face_detector.making.wheel import obtain_wheel
 
     try:
-        if arguments.photographs and not arguments.narrow:
-            raise DatasetError("--photographs are lessons of the narrow variant alone: give --narrow, too")
         steps = STEPS + (NARROWING_STEPS if arguments.narrow else 0)
         with tqdm(total=steps, unit="step", disable=None) as bar:
 
@@ -114,7 +106,6 @@ def _build(arguments: argparse.Namespace) -> int:
                 now=datetime.now(UTC),
                 progress=progress,
                 with_narrow=arguments.narrow,
-                photographs=arguments.photographs,
             )
     except ModelsError as error:
         print(f"countenance models detector build: {error}", file=sys.stderr)
@@ -130,10 +121,10 @@ def _rehearse(arguments: argparse.Namespace) -> int:
 
     from tqdm import tqdm
 
-    from models.face_detector.making.photographs import cut_scenes, read_photographs
     from models.face_detector.making.representative import composed_scenes
     from models.face_detector.making.wheel import obtain_wheel
     from models.face_detector.measuring.evaluate import ORIGINAL
+    from models.face_detector.measuring.photographs import cut_scenes, read_photographs
     from models.face_detector.measuring.rehearse import REHEARSAL_SEED, rehearse, rehearse_photographs
     from models.face_detector.runtime import Detector
     from models.manifest import ARTIFACTS_DIR, load_manifest
@@ -148,7 +139,7 @@ def _rehearse(arguments: argparse.Namespace) -> int:
         bar = tqdm(scenes, total=arguments.scenes, unit="scene", disable=None)
         figures = rehearse(detectors, bar, reference=ORIGINAL)
         if arguments.photographs:
-            photographs = read_photographs(arguments.photographs, held_out=True)
+            photographs = read_photographs(arguments.photographs)
             cuts = cut_scenes(photographs, count=arguments.scenes, seed=REHEARSAL_SEED)
             bar = tqdm(cuts, total=arguments.scenes, unit="cut", disable=None)
             for name, counts in rehearse_photographs(detectors, bar, reference=ORIGINAL).items():

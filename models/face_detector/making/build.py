@@ -20,7 +20,6 @@ from models.face_detector.making.flatbuffer import SourceNetwork, read_network
 from models.face_detector.making.graph import build_keras_network
 from models.face_detector.making.level import level_scores
 from models.face_detector.making.narrow import narrow_beginning
-from models.face_detector.making.photographs import cut_scenes, read_photographs
 from models.face_detector.making.quantise import INT8_BLOCKS, convert, quantise, scale_pixels
 from models.face_detector.making.recover import NARROW_RATE, recover, recover_front
 from models.face_detector.making.representative import representative_pictures
@@ -87,7 +86,6 @@ def build_artifact(
     now: datetime,
     progress: Progress,
     with_narrow: bool = False,
-    photographs: Path | None = None,
 ) -> Manifest:
     """Write the family to `out` and return its manifest.
 
@@ -98,7 +96,6 @@ def build_artifact(
         now: time of the build, aware UTC.
         progress: told each step.
         with_narrow: also train the narrow variant, which takes an hour and more.
-        photographs: folder of natural photographs; the narrow variant learns from them and from faces on them, too.
 
     Raises:
         DatasetError: the training archives are missing, or the rebuilt network differs from the source.
@@ -127,7 +124,9 @@ def build_artifact(
     measured = {"rebuild_max_difference": difference, "int8_score_shift": int8_shift}
     if with_narrow:
         progress("composing what the narrow variant learns from")
-        lessons = _lessons(data, photographs)
+        lessons = np.stack(
+            list(representative_pictures(data, count=NARROW_PICTURES, seed=NARROW_PICTURES_SEED))
+        )
         narrow, measured["narrow_score_shift"] = narrow_network(network, lessons, progress=progress)
         (out / NARROW_FILE).write_bytes(convert(narrow))
     progress("writing manifest and notice")
@@ -138,21 +137,6 @@ def build_artifact(
     return manifest
 
 
-def _lessons(data: Path, folder: Path | None) -> UInt8Array:
-    if folder is None:
-        return np.stack(list(representative_pictures(data, count=NARROW_PICTURES, seed=NARROW_PICTURES_SEED)))
-    photographs, third = read_photographs(folder, held_out=False), NARROW_PICTURES // 3
-    return np.stack(
-        [
-            *representative_pictures(data, count=third, seed=NARROW_PICTURES_SEED),
-            *representative_pictures(
-                data, count=third, seed=NARROW_PICTURES_SEED + 1, backgrounds=photographs
-            ),
-            *cut_scenes(photographs, count=third, seed=NARROW_PICTURES_SEED),
-        ]
-    )
-
-
 def narrow_network(
     network: SourceNetwork, pictures: UInt8Array, *, progress: Progress
 ) -> tuple[SourceNetwork, float]:
@@ -160,7 +144,7 @@ def narrow_network(
 
     Args:
         network: the source network.
-        pictures: uint8 (n, 128, 128, 3), RGB: what to learn from.
+        pictures: uint8 (n, 128, 128, 3), RGB: the representative set.
         progress: told each step.
     """
     narrow = recover_front(

@@ -9,7 +9,7 @@ measurement uses.
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -62,22 +62,13 @@ class ComposedScene:
     pasted: bool
 
 
-def representative_pictures(
-    data: Path, *, count: int, seed: int, backgrounds: Sequence[UInt8Array] = ()
-) -> Iterator[UInt8Array]:
+def representative_pictures(data: Path, *, count: int, seed: int) -> Iterator[UInt8Array]:
     """Yield the pictures of `composed_scenes` that show no face held out."""
-    for scene in composed_scenes(data, count=count, seed=seed, backgrounds=backgrounds):
+    for scene in composed_scenes(data, count=count, seed=seed):
         yield scene.picture
 
 
-def composed_scenes(
-    data: Path,
-    *,
-    count: int,
-    seed: int,
-    held_out: bool = False,
-    backgrounds: Sequence[UInt8Array] = (),
-) -> Iterator[ComposedScene]:
+def composed_scenes(data: Path, *, count: int, seed: int, held_out: bool = False) -> Iterator[ComposedScene]:
     """Yield composed scenes, the same for the same seed.
 
     Args:
@@ -85,16 +76,15 @@ def composed_scenes(
         count: how many.
         seed: of every random choice.
         held_out: show the held-out faces, and only those.
-        backgrounds: uint8 (h, w, 3), RGB, to paste on; none takes those of scikit-image.
 
     Raises:
         DatasetError: neither archive is there, or one holds no training picture.
     """
     rng = np.random.default_rng(seed)
     faces = _training_faces(data, rng, limit=count * 2, held_out=held_out)
-    natural = list(backgrounds) or _natural_backgrounds()
+    backgrounds = _natural_backgrounds()
     for _ in range(count):
-        yield _mosaic(faces, rng) if rng.random() < MOSAIC_SHARE else _compose(faces, natural, rng)
+        yield _mosaic(faces, rng) if rng.random() < MOSAIC_SHARE else _compose(faces, backgrounds, rng)
 
 
 def _training_faces(data: Path, rng: np.random.Generator, *, limit: int, held_out: bool) -> list[UInt8Array]:

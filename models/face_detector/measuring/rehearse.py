@@ -76,7 +76,7 @@ def rehearse_photographs(
 
     Args:
         detectors: by name.
-        scenes: uint8 (128, 128, 3), RGB, cut from held-out photographs.
+        scenes: uint8 (128, 128, 3), RGB, cut from photographs.
         reference: name of the detector that says where the faces are.
 
     Returns:

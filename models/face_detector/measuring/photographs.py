@@ -1,7 +1,6 @@
 """Cut scenes out of natural photographs: whole people in rooms and streets, which composed pictures lack.
 
-Nobody labels them: a changed network learns from them what the source network sees there. Every tenth photograph is
-held out for choices between builds.
+Nobody labels them and no build learns from them: a changed network is compared with the source network there.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ import numpy.typing as npt
 
 from models.errors import DatasetError
 from models.face_detector.decoding import INPUT_PX
-from models.face_detector.making.representative import FRAME_ASPECTS, HELD_OUT_EVERY, relight
+from models.face_detector.making.representative import FRAME_ASPECTS, relight
 
 UInt8Array = npt.NDArray[np.uint8]
 
@@ -32,20 +31,22 @@ TURNED_SHARE = 0.25
 TURN_DEG = 12.0
 
 
-def read_photographs(folder: Path, *, held_out: bool) -> list[UInt8Array]:
+def read_photographs(folder: Path) -> list[UInt8Array]:
     """Read natural photographs, shrunk to `LONGEST_PX`.
 
     Args:
         folder: JPEG and PNG files, in folders of any depth. No picture of a test set belongs there.
-        held_out: every tenth photograph, and only those; otherwise all but those.
 
     Returns:
         uint8 (h, w, 3), RGB.
 
     Raises:
-        DatasetError: the folder has no such photograph, or one cannot be read.
+        DatasetError: the folder has no photograph, or one cannot be read.
     """
-    return [_read(path) for path in _chosen(folder, held_out=held_out)]
+    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
+    if not paths:
+        raise DatasetError(f"{folder.name} holds no photograph (.jpg, .jpeg, .png)")
+    return [_read(path) for path in paths]
 
 
 def cut_scenes(photographs: Sequence[UInt8Array], *, count: int, seed: int) -> Iterator[UInt8Array]:
@@ -62,14 +63,6 @@ def cut_scenes(photographs: Sequence[UInt8Array], *, count: int, seed: int) -> I
     rng = np.random.default_rng(seed)
     for _ in range(count):
         yield _cut(photographs[int(rng.integers(len(photographs)))], rng)
-
-
-def _chosen(folder: Path, *, held_out: bool) -> list[Path]:
-    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
-    chosen = [p for i, p in enumerate(paths) if (i % HELD_OUT_EVERY == 0) == held_out]
-    if not chosen:
-        raise DatasetError(f"{folder.name} holds {len(paths)} photographs (.jpg, .jpeg, .png): too few")
-    return chosen
 
 
 def _read(path: Path) -> UInt8Array:
