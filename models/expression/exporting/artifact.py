@@ -47,7 +47,8 @@ Float32Array = npt.NDArray[np.float32]
 
 LICENCE = (
     "Code Apache-2.0; the weights were trained on FER2013 (no licence found), FER+ votes (MIT) and RAF-DB "
-    "(non-commercial research only): research and evaluation only until rights are cleared"
+    "(non-commercial research only), and on answers of teachers of which one began from weights that learned VGGFace2 "
+    "(rights not cleared): research and evaluation only until rights are cleared"
 )
 CONFIDENT_ACCURACY = 0.98
 REPRESENTATIVE_PICTURES = 600
@@ -250,10 +251,12 @@ def write_notice(out: Path) -> None:
         "- FER2013 pictures (ICML 2013 challenge; no licence found), exact duplicates across splits removed\n"
         "- FER+ votes (Microsoft, MIT licence)\n"
         "- RAF-DB basic, training split (non-commercial research only)\n\n"
-        "and on soft labels from teachers of ours, one of which began as dlib's face-recognition network (Davis King,\n"
-        "CC0 1.0). No picture and no third-party weight is part of these files. A network trained on these sets is\n"
-        "for research and evaluation only until the rights are cleared. It reads the expression that a face shows,\n"
-        "not what a person feels, and must not be used at work or in education (EU AI Act, Article 5(1)(f)).\n",
+        "and on the answers of teachers of ours, one of which began as dlib's face-recognition network (Davis King,\n"
+        "CC0 1.0) and one as the MobileNet of HSE_FaceRec_tf (Andrey Savchenko; no licence found at the source), which\n"
+        "learned the identities of VGGFace2 (pictures found by web search, rights not cleared). No picture and no\n"
+        "third-party weight is part of these files. A network trained on these sets is for research and evaluation\n"
+        "only until the rights are cleared. It reads the expression that a face shows, not what a person feels, and\n"
+        "must not be used at work or in education (EU AI Act, Article 5(1)(f)).\n",
         "utf-8",
     )
 
