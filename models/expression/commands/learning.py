@@ -192,7 +192,7 @@ def _distil_by_views(arguments: argparse.Namespace, config: TrainingConfig) -> i
     from models.expression.learning.soft_label_splits import teachers_share
     from models.expression.learning.train import drawing_weights
     from models.expression.learning.training_config import config_from_run
-    from models.expression.learning.views import label_views, load_views
+    from models.expression.learning.views import label_views, load_views, views_origin
 
     runs = [config_from_run(run) for run in arguments.teacher]
     share = teachers_share(runs)
@@ -205,7 +205,8 @@ def _distil_by_views(arguments: argparse.Namespace, config: TrainingConfig) -> i
     training, validation = load_parts(arguments.data, sharp)
     path = arguments.out / VIEWS_FILE
     if arguments.resume and path.exists():
-        views = load_views(path)
+        origin = views_origin(training, seed=config.training.seed, count=arguments.views)
+        views = load_views(path, origin=origin)
     else:
         views = label_views(
             training,

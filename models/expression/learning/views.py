@@ -10,6 +10,7 @@ References:
 
 from __future__ import annotations
 
+import hashlib
 import zipfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -40,33 +41,48 @@ class LabelledViews:
         grey: uint8 (n, side, side).
         answers: float16 (n, 7), the teachers' mean probabilities.
         labels: float16 (n, 7), the targets of the pictures that a view was made of.
+        origin: hexadecimal digest of the training pictures' digests, the seed and the number asked for.
     """
 
     grey: UInt8Array
     answers: npt.NDArray[np.float16]
     labels: npt.NDArray[np.float16]
+    origin: str
 
     def __len__(self) -> int:
         return len(self.grey)
 
     def save(self, path: Path) -> None:
         """Write an uncompressed `.npz`: training pictures are in it, so it stays beside the data."""
-        np.savez(path, grey=self.grey, answers=self.answers, labels=self.labels)
+        np.savez(path, grey=self.grey, answers=self.answers, labels=self.labels, origin=self.origin)
 
 
-def load_views(path: Path) -> LabelledViews:
+def views_origin(faces: PackedFaces, *, seed: int, count: int) -> str:
+    """Return what tells views of other pictures, another seed or another number apart."""
+    return hashlib.sha256("\n".join([*faces.digests, str(seed), str(count)]).encode()).hexdigest()
+
+
+def load_views(path: Path, *, origin: str) -> LabelledViews:
     """Read what `LabelledViews.save` wrote.
 
+    Args:
+        path: the file.
+        origin: where its views must come from, or validation pictures might be among them.
+
     Raises:
-        DatasetError: the file is missing or is something else.
+        DatasetError: the file is missing, is something else, or holds views of another origin.
     """
     try:
         with np.load(path, allow_pickle=False) as stored:
-            views = LabelledViews(**{k: stored[k] for k in ("grey", "answers", "labels")})
+            arrays = {k: stored[k] for k in ("grey", "answers", "labels")}
+            views = LabelledViews(**arrays, origin=str(stored["origin"]))
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise DatasetError(f"cannot read the labelled views in {path.name}: {error}") from None
-    if not len(views.grey) == len(views.answers) == len(views.labels):
-        raise DatasetError(f"{path.name} holds views and answers of different number")
+    if views.origin != origin:
+        raise DatasetError(
+            f"{path.name} holds views of other training pictures, another seed or another number: "
+            "remove it, or give another --out"
+        )
     return views
 
 
@@ -124,7 +140,8 @@ def label_views(
         targets[spoiled] = nobody
         rows = slice(batch * BATCH, (batch + 1) * BATCH)
         grey[rows], answers[rows], labels[rows] = by_side[side_px], said, targets
-    return LabelledViews(grey=grey, answers=answers, labels=labels)
+    origin = views_origin(faces, seed=seed, count=count)
+    return LabelledViews(grey=grey, answers=answers, labels=labels, origin=origin)
 
 
 def _blend(

@@ -13,7 +13,14 @@ from models.expression.data.datasets import PackedFaces
 
 pytest.importorskip("keras", reason="needs the train extra")
 
-from models.expression.learning.views import BATCH, LabelledViews, ViewBatches, label_views, load_views
+from models.expression.learning.views import (
+    BATCH,
+    LabelledViews,
+    ViewBatches,
+    label_views,
+    load_views,
+    views_origin,
+)
 
 # Converters and runtimes warn about their own internals.
 pytestmark = [pytest.mark.filterwarnings("default"), pytest.mark.slow]
@@ -89,24 +96,36 @@ def test_the_same_seed_draws_the_same_views_and_a_file_keeps_them(tmp_path: Path
     np.testing.assert_array_equal(first.grey, again.grey)
     assert not np.array_equal(first.grey, other.grey)
     first.save(tmp_path / "views.npz")
-    kept = load_views(tmp_path / "views.npz")
+    kept = load_views(tmp_path / "views.npz", origin=first.origin)
     np.testing.assert_array_equal(kept.grey, first.grey)
     np.testing.assert_array_equal(kept.answers, first.answers)
 
 
 def test_a_file_that_holds_no_views_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"cannot read the labelled views in none\.npz"):
-        load_views(tmp_path / "none.npz")
+        load_views(tmp_path / "none.npz", origin="")
     np.savez(tmp_path / "other.npz", grey=np.zeros((1, 8, 8), np.uint8))
     with pytest.raises(DatasetError, match=r"cannot read the labelled views in other\.npz"):
-        load_views(tmp_path / "other.npz")
+        load_views(tmp_path / "other.npz", origin="")
+
+
+def test_views_of_other_pictures_another_seed_or_number_are_refused(tmp_path: Path) -> None:
+    views(PLAIN).save(tmp_path / "views.npz")
+    assert load_views(tmp_path / "views.npz", origin=views_origin(halves(64), seed=1, count=BATCH)).origin
+    for faces, seed, count in ((halves(66), 1, BATCH), (halves(64), 2, BATCH), (halves(64), 1, 2 * BATCH)):
+        origin = views_origin(faces, seed=seed, count=count)
+        with pytest.raises(DatasetError, match="remove it, or give another --out"):
+            load_views(tmp_path / "views.npz", origin=origin)
 
 
 def test_batches_mix_answers_with_labels_and_mirror_half_of_the_views() -> None:
     side = np.zeros((1, 8, 8), np.uint8)
     side[:, :, :4] = 200
     bank = LabelledViews(
-        grey=side, answers=np.eye(7, dtype=np.float16)[[0]], labels=np.eye(7, dtype=np.float16)[[1]]
+        grey=side,
+        answers=np.eye(7, dtype=np.float16)[[0]],
+        labels=np.eye(7, dtype=np.float16)[[1]],
+        origin="",
     )
     batches = ViewBatches(bank, answer_share=0.75, batch_size=64, steps_per_epoch=3, seed=5)
     crops, targets = batches[0]
