@@ -54,7 +54,7 @@ def add_detector_commands(subparsers: Any) -> None:
         "--photographs",
         type=Path,
         metavar="DIR",
-        help="compare on natural photographs of people, too: they foresee real frames better",
+        help="compare on natural photographs of people, too: they show what composed scenes hide",
     )
     rehearse.add_argument("--scenes", type=int, default=6000, help="scenes to compose (default: %(default)s)")
     rehearse.set_defaults(handler=_rehearse)
@@ -135,11 +135,11 @@ def _rehearse(arguments: argparse.Namespace) -> int:
         manifest = load_manifest(arguments.artifact or ARTIFACTS_DIR / "face_detector")
         detectors = {ORIGINAL: Detector(obtain_wheel(arguments.wheel).network)}
         detectors |= {v.id: Detector(manifest.read(v.id)) for v in manifest.variants}
+        photographs = read_photographs(arguments.photographs) if arguments.photographs else []
         scenes = composed_scenes(arguments.data, count=arguments.scenes, seed=REHEARSAL_SEED, held_out=True)
         bar = tqdm(scenes, total=arguments.scenes, unit="scene", disable=None)
         figures = rehearse(detectors, bar, reference=ORIGINAL)
-        if arguments.photographs:
-            photographs = read_photographs(arguments.photographs)
+        if photographs:
             cuts = cut_scenes(photographs, count=arguments.scenes, seed=REHEARSAL_SEED)
             bar = tqdm(cuts, total=arguments.scenes, unit="cut", disable=None)
             for name, counts in rehearse_photographs(detectors, bar, reference=ORIGINAL).items():
