@@ -22,7 +22,6 @@ hour and a half on two slow cores, the rest some minutes."""
 _REHEARSE_EXAMPLES = """examples:
   countenance models detector rehearse --data ../data --out out/rehearsal.json
   countenance models detector rehearse --data ../data --artifact out/detector --out out/rehearsal.json
-  countenance models detector rehearse --data ../data --photographs ../photographs --out out/rehearsal.json
 
 Choose between builds by this: it shows the tenth of the training faces that no build has seen, and no test
 picture. Lost and gained are faces against the float original, false are detections that speak of no face."""
@@ -49,12 +48,6 @@ def add_detector_commands(subparsers: Any) -> None:
     rehearse.add_argument("--out", type=Path, required=True, metavar="FILE", help="JSON file for the figures")
     rehearse.add_argument(
         "--artifact", type=Path, metavar="DIR", help="artifact to compare (default: the shipped one)"
-    )
-    rehearse.add_argument(
-        "--photographs",
-        type=Path,
-        metavar="DIR",
-        help="compare on natural photographs of people, too: they show what composed scenes hide",
     )
     rehearse.add_argument("--scenes", type=int, default=6000, help="scenes to compose (default: %(default)s)")
     rehearse.set_defaults(handler=_rehearse)
@@ -124,8 +117,7 @@ def _rehearse(arguments: argparse.Namespace) -> int:
     from models.face_detector.making.representative import composed_scenes
     from models.face_detector.making.wheel import obtain_wheel
     from models.face_detector.measuring.evaluate import ORIGINAL
-    from models.face_detector.measuring.photographs import cut_scenes, read_photographs
-    from models.face_detector.measuring.rehearse import REHEARSAL_SEED, rehearse, rehearse_photographs
+    from models.face_detector.measuring.rehearse import REHEARSAL_SEED, rehearse
     from models.face_detector.runtime import Detector
     from models.manifest import ARTIFACTS_DIR, load_manifest
 
@@ -135,15 +127,9 @@ def _rehearse(arguments: argparse.Namespace) -> int:
         manifest = load_manifest(arguments.artifact or ARTIFACTS_DIR / "face_detector")
         detectors = {ORIGINAL: Detector(obtain_wheel(arguments.wheel).network)}
         detectors |= {v.id: Detector(manifest.read(v.id)) for v in manifest.variants}
-        photographs = read_photographs(arguments.photographs) if arguments.photographs else []
         scenes = composed_scenes(arguments.data, count=arguments.scenes, seed=REHEARSAL_SEED, held_out=True)
         bar = tqdm(scenes, total=arguments.scenes, unit="scene", disable=None)
         figures = rehearse(detectors, bar, reference=ORIGINAL)
-        if photographs:
-            cuts = cut_scenes(photographs, count=arguments.scenes, seed=REHEARSAL_SEED)
-            bar = tqdm(cuts, total=arguments.scenes, unit="cut", disable=None)
-            for name, counts in rehearse_photographs(detectors, bar, reference=ORIGINAL).items():
-                figures[name]["photographs"] = counts
     except ModelsError as error:
         print(f"countenance models detector rehearse: {error}", file=sys.stderr)
         return 2

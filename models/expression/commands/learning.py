@@ -189,18 +189,13 @@ def _write_soft_labels(arguments: argparse.Namespace, out: Path) -> None:
 
 def _distil_by_views(arguments: argparse.Namespace, config: TrainingConfig) -> int:
     from models.expression.learning import starting
-    from models.expression.learning.soft_label_splits import teachers_share
+    from models.expression.learning.soft_label_splits import check_share, teachers_share
     from models.expression.learning.train import drawing_weights
     from models.expression.learning.training_config import config_from_run
     from models.expression.learning.views import label_views, load_views, views_origin
 
     runs = [config_from_run(run) for run in arguments.teacher]
-    share = teachers_share(runs)
-    if share != config.training.validation_share:
-        raise DatasetError(
-            f"the teachers learned with a validation share of {share}, this run has {config.training.validation_share}: "
-            "their answers may carry validation pictures into training"
-        )
+    check_share(teachers_share(runs), own=config.training.validation_share, whose="the teachers")
     sharp = config.with_training(stored_side_px=max(run.training.stored_side_px for run in runs))
     training, validation = load_parts(arguments.data, sharp)
     path = arguments.out / VIEWS_FILE
@@ -256,7 +251,9 @@ def describe_command(arguments: argparse.Namespace) -> str:
     for name in ("views", "minutes", "keep", "epochs", "learning_rate", "add_weight"):
         value = getattr(arguments, name, None)
         if value and (name != "add_weight" or arguments.add_labels):
-            words.append(f"--{name.replace('_', '-')} {value:g}")
+            words.append(
+                f"--{name.replace('_', '-')} {value if isinstance(value, int) else format(value, 'g')}"
+            )
     earlier = ""
     if arguments.resume:
         from models.expression.learning.training_config import read_run

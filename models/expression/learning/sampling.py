@@ -49,6 +49,18 @@ def sampling_weights(
     return np.asarray(weights / weights.sum())
 
 
+class WeightedPick:
+    """Draws pictures by their weights, with replacement."""
+
+    def __init__(self, weights: npt.NDArray[np.float64]) -> None:
+        self._cumulative = np.cumsum(weights)
+
+    def __call__(self, count: int, *, rng: np.random.Generator) -> npt.NDArray[np.int64]:
+        """Return int64 (count,) places in the table of weights."""
+        drawn = np.searchsorted(self._cumulative, rng.random(count) * self._cumulative[-1])
+        return np.asarray(np.minimum(drawn, len(self._cumulative) - 1), np.int64)
+
+
 class SeededBatches(keras.utils.PyDataset):  # type: ignore[misc]
     """Stream of training batches; batch i of epoch e depends on the seed, e and i alone.
 
@@ -95,15 +107,14 @@ class AugmentedBatches(SeededBatches):
     ) -> None:
         super().__init__(side_px=side_px, steps_per_epoch=steps_per_epoch, seed=seed, first_epoch=first_epoch)
         self._faces = faces
-        self._cumulative = np.cumsum(weights)
+        self._pick = WeightedPick(weights)
         self._batch_size = batch_size
         self._targets = faces.targets * (1 - label_smoothing) + label_smoothing / N_OUTPUTS
         self._augmentation = augmentation
 
     def draw(self, rng: np.random.Generator) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
         """Return one batch."""
-        drawn = np.searchsorted(self._cumulative, rng.random(self._batch_size) * self._cumulative[-1])
-        drawn = np.minimum(drawn, len(self._faces) - 1)
+        drawn = self._pick(self._batch_size, rng=rng)
         settings = self._augmentation
         grey = np.stack(
             [augment(self._faces.grey[i], side_px=self.side_px, settings=settings, rng=rng) for i in drawn]

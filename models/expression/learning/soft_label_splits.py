@@ -32,6 +32,24 @@ def teachers_share(configs: Iterable[TrainingConfig]) -> float:
     return shares[0]
 
 
+def check_share(teachers: float, *, own: float, whose: str) -> None:
+    """Refuse teachers that held out other pictures than this run does.
+
+    Args:
+        teachers: their validation share.
+        own: this run's.
+        whose: names the teachers in the message.
+
+    Raises:
+        DatasetError: the shares differ.
+    """
+    if teachers != own:
+        raise DatasetError(
+            f"{whose} learned with a validation share of {teachers}, this run has {own}: "
+            "their answers may carry validation pictures into training"
+        )
+
+
 def load_student_labels(path: Path, *, validation_share: float, validation: PackedFaces) -> SoftLabels:
     """Read soft labels for a student, if they were made with its validation split.
 
@@ -55,11 +73,7 @@ def load_student_labels(path: Path, *, validation_share: float, validation: Pack
             f"{path.name} does not say with which validation share its teachers learned; "
             "give the artifact that distil wrote, or write it again with distil --labels-only"
         )
-    if share != validation_share:
-        raise DatasetError(
-            f"the teachers of {path.name} learned with a validation share of {share}, this run has {validation_share}: "
-            "their answers may carry validation pictures into training"
-        )
+    check_share(share, own=validation_share, whose=f"the teachers of {path.name}")
     labels = load_soft_labels(folder)
     known, _ = labels.lookup(validation.digests)
     if known.any():

@@ -1,8 +1,8 @@
 """Distorted and blended views of the training pictures, each answered by the teachers as the student will see it.
 
-Answers about the clean training pictures say little: a teacher that has learned them by heart is sure of them, right
-or wrong. Nobody has learned a fresh view, least of all a blend of two faces, so there the answer shows
-how the teacher reads faces it does not know. Views are drawn and answered once, then learned from for many epochs.
+A teacher has learned the clean training pictures, so its answer there may say little that the label does not. No
+teacher has learned a fresh view, least of all a blend of two faces. Views are drawn and answered once, then learned
+from for many epochs (ADR 0100).
 
 References:
     Beyer et al. (2022), Knowledge distillation: A good teacher is patient and consistent, arXiv:2106.05237.
@@ -22,7 +22,7 @@ import numpy.typing as npt
 from models.errors import DatasetError
 from models.expression.data.augmentation import AugmentationSettings, augment, spoil
 from models.expression.data.datasets import PackedFaces
-from models.expression.learning.sampling import SeededBatches
+from models.expression.learning.sampling import SeededBatches, WeightedPick
 from models.expression.learning.soft_labels import Network, average_answers
 from models.expression.preprocessing import resize_grey, standardise
 from models.expression.taxonomy import N_OUTPUTS, OTHER_COLUMN
@@ -117,11 +117,10 @@ def label_views(
     grey = np.zeros((batches * BATCH, side_px, side_px), np.uint8)
     answers = np.zeros((len(grey), N_OUTPUTS), np.float16)
     labels = np.zeros((len(grey), N_OUTPUTS), np.float16)
-    cumulative = np.cumsum(weights)
+    pick = WeightedPick(weights)
     for batch in progress(range(batches)):
         rng = np.random.default_rng((seed, batch))
-        drawn = np.searchsorted(cumulative, rng.random(BATCH) * cumulative[-1])
-        drawn = np.minimum(drawn, len(faces) - 1)
+        drawn = pick(BATCH, rng=rng)
         sharp = np.stack(
             [augment(faces.grey[i], side_px=sharp_px, settings=augmentation, rng=rng) for i in drawn]
         )

@@ -132,7 +132,7 @@ def _compose(
     if rng.random() >= EMPTY_SHARE:
         crowd = int(rng.integers(2, 5)) if rng.random() < CROWD_SHARE else 1
         squares = [_paste(scene, faces[rng.integers(len(faces))], rng) for _ in range(crowd)]
-    lit = relight(scene, rng)
+    lit = _relight(scene, rng)
     canvas = np.zeros((INPUT_PX, INPUT_PX, 3), np.uint8)
     top, left = (INPUT_PX - height) // 2, (INPUT_PX - width) // 2
     canvas[top : top + height, left : left + width] = lit
@@ -151,7 +151,7 @@ def _mosaic(faces: list[UInt8Array], rng: np.random.Generator) -> ComposedScene:
             size = (int(right - left), int(bottom - top))
             canvas[top:bottom, left:right] = cv2.resize(face, size, interpolation=cv2.INTER_AREA)
             squares.append((left, top, right - left))
-    return ComposedScene(picture=relight(canvas, rng), squares=np.array(squares, np.float32), pasted=False)
+    return ComposedScene(picture=_relight(canvas, rng), squares=np.array(squares, np.float32), pasted=False)
 
 
 def _background(
@@ -202,16 +202,7 @@ def _feather(side: int) -> Float32Array:
     return np.asarray(np.clip((1.0 - radius) / 0.12, 0, 1), np.float32)
 
 
-def relight(scene: Float32Array, rng: np.random.Generator) -> UInt8Array:
-    """Change brightness, contrast, tint and side light of a scene at random, and add sensor noise.
-
-    Args:
-        scene: float32 (h, w, 3), RGB in 0..255.
-        rng: source of every draw.
-
-    Returns:
-        uint8 (h, w, 3).
-    """
+def _relight(scene: Float32Array, rng: np.random.Generator) -> UInt8Array:
     gamma = np.exp(rng.uniform(np.log(LIGHT_GAMMAS[0]), np.log(LIGHT_GAMMAS[1])))
     lit = 255.0 * (np.clip(scene, 0, 255) / 255.0) ** gamma
     lit = lit * rng.uniform(0.6, 1.25) * rng.uniform(0.9, 1.1, 3)

@@ -1,6 +1,4 @@
-"""Compare detectors on scenes that no build has seen: what each finds, loses and invents.
-
-Composed scenes know where their faces are; in photographs the reference's own faces are the truth.
+"""Compare detectors on composed scenes of held-out faces: what each finds, loses and invents.
 
 Choices between builds are made here; the test pictures are looked at once, afterwards.
 """
@@ -17,7 +15,6 @@ from models.face_detector import decoding
 from models.face_detector.making.representative import ComposedScene
 from models.face_detector.runtime import Detector
 
-UInt8Array = npt.NDArray[np.uint8]
 Float32Array = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]
 
@@ -28,9 +25,6 @@ CENTRE_SHARE = 0.25
 
 SIDE_SHARES = (0.35, 1.3)
 """...and its side is between these shares of the picture's."""
-
-SAME_IOU = 0.5
-"""Two boxes in a photograph show the same face from this overlap on."""
 
 
 def rehearse(
@@ -67,36 +61,6 @@ def rehearse(
         | {"false": false[name]}
         for name in detectors
     }
-
-
-def rehearse_photographs(
-    detectors: Mapping[str, Detector], scenes: Iterable[UInt8Array], *, reference: str
-) -> dict[str, dict[str, int]]:
-    """Return for each detector how its faces differ from the reference's.
-
-    Args:
-        detectors: by name.
-        scenes: uint8 (128, 128, 3), RGB, cut from photographs.
-        reference: name of the detector that says where the faces are.
-
-    Returns:
-        By name: `faces` of the reference, those `lost`, and `further` ones, which may be real or false.
-    """
-    counts = {name: {"faces": 0, "lost": 0, "further": 0} for name in detectors}
-    whole = decoding.letterbox_parameters(decoding.INPUT_PX, decoding.INPUT_PX)
-    for scene in scenes:
-        boxes = {
-            name: detector.detect_letterboxed(
-                scene[None], whole, min_score=decoding.DEFAULT_MIN_SCORE
-            ).boxes_xyxy
-            for name, detector in detectors.items()
-        }
-        for name, found in boxes.items():
-            same = decoding.iou_matrix(boxes[reference], found) >= SAME_IOU
-            counts[name]["faces"] += len(boxes[reference])
-            counts[name]["lost"] += int((~same.any(axis=1)).sum())
-            counts[name]["further"] += int((~same.any(axis=0)).sum())
-    return counts
 
 
 def match_squares(boxes: Float32Array, squares: Float32Array) -> BoolArray:

@@ -28,6 +28,7 @@ def parse(command: str) -> argparse.Namespace:
         "models distil --data D --out o --config a/student.toml --teacher x/one --teacher x/two",
         "models distil --data D --out o --teacher x/one --add-labels a/labels --add-weight 0.4",
         "models distil --data D --out o --start a/earlier.keras",
+        "models distil --data D --out o --teacher x/one --views 1234567 --start a/earlier.keras",
         "models distil --data D --out o",
         "models prune --data D --run a/run --out o --keep 0.5 --epochs 3 --soft-labels a/labels",
     ],
@@ -41,7 +42,7 @@ def test_the_command_that_a_run_records_is_one_that_the_parser_takes(command: st
         if again.models_command == "export":
             assert again.version == "1.2.3"
         else:
-            for name in ("models_command", "minutes", "keep", "epochs", "add_weight"):
+            for name in ("models_command", "views", "minutes", "keep", "epochs", "add_weight"):
                 assert getattr(again, name, None) == getattr(arguments, name, None)
             for name in ("start", "add_labels"):
                 path = getattr(arguments, name, None)
