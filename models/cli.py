@@ -52,6 +52,7 @@ def add_models_commands(subparsers: Any) -> None:
     _add_distil(commands)
     _add_prune(commands)
     _add_quantise(commands)
+    _add_choose(commands)
     _add_compare(commands)
     _add_calibrate(commands)
     _add_framing(commands)
@@ -218,6 +219,28 @@ def _add_quantise(commands: Any) -> None:
     parser.add_argument(
         "--soft-labels", type=Path, metavar="PATH", help="a teacher's answers for that training"
     )
+
+
+def _add_choose(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "choose",
+        "compare networks, and means of several, on validation pictures: by this a teacher or student is chosen",
+        "countenance models choose --data DIR old/averaged.keras new/averaged.keras old/averaged.keras,new/averaged.keras",
+        module=MEASURING,
+    )
+    _add_data(parser)
+    _add_config(parser)
+    parser.add_argument(
+        "networks",
+        nargs="+",
+        metavar="KERAS[,KERAS...]",
+        help="what train wrote; several with commas between them answer with their mean; the first is the measure",
+    )
+    parser.add_argument(
+        "--mirrored", action="store_true", help="take each answer's mean with that about the mirror image"
+    )
+    parser.add_argument("--json", action="store_true", help="print the figures as JSON")
 
 
 def _add_compare(commands: Any) -> None:

@@ -14,15 +14,11 @@ from models.expression.commands.reading import load_parts, progress_bar, read_ch
 
 if TYPE_CHECKING:
     import keras
-    import numpy as np
-    import numpy.typing as npt
 
     from models.expression.data.datasets import PackedFaces
     from models.expression.learning.soft_labels import Network
     from models.expression.learning.training_config import TrainingConfig
     from models.expression.learning.views import LabelledViews
-
-    Float32Array = npt.NDArray[np.float32]
 
 LABELS_FOLDER = "labels"
 VIEWS_FILE = "views.npz"
@@ -220,23 +216,10 @@ def _distil_by_views(arguments: argparse.Namespace, config: TrainingConfig) -> i
 
 
 def _teachers(runs: Iterable[Path]) -> list[tuple[Network, int]]:
-    from models.expression.networks.building import load_network
+    from models.expression.networks.building import as_function, load_network
 
     models = [load_network(run / "averaged.keras") for run in runs]
-    return [(_network(model), int(model.input_shape[1])) for model in models]
-
-
-def _network(model: keras.Model) -> Callable[[Float32Array], Float32Array]:
-    import keras
-    import numpy as np
-
-    from models.expression.networks.building import without_gradients
-
-    def answer(crops: Float32Array) -> Float32Array:
-        with without_gradients():
-            return np.asarray(keras.ops.convert_to_numpy(model(crops, training=False)), np.float32)
-
-    return answer
+    return [(as_function(model), int(model.input_shape[1])) for model in models]
 
 
 def describe_command(arguments: argparse.Namespace) -> str:

@@ -4,10 +4,49 @@ from __future__ import annotations
 
 import argparse
 import json
+from pathlib import Path
 
 from models.errors import ModelsError
-from models.expression.commands.reading import progress_bar, read_chosen_config, read_file
+from models.expression.commands.reading import load_parts, progress_bar, read_chosen_config, read_file
 from models.expression.loading import load_expression
+
+
+def choose(arguments: argparse.Namespace) -> int:
+    """Compare networks and their means on validation pictures, paired with the first."""
+    from models.expression.commands.learning import prepare_backend
+    from models.expression.measuring.validation import compare_answers, mean_answer, probabilities
+    from models.expression.networks.building import as_function, load_network
+
+    arguments.threads = 0
+    config = prepare_backend(arguments)
+    means = {words: [Path(word) for word in words.split(",")] for words in arguments.networks}
+    paths = sorted({path for several in means.values() for path in several})
+    models = {path: load_network(path) for path in paths}
+    sides = {path: int(model.input_shape[1]) for path, model in models.items()}
+    stored = max(config.training.stored_side_px, *sides.values())
+    _, validation = load_parts(arguments.data, config.with_training(stored_side_px=stored))
+    said = {
+        path: probabilities(
+            as_function(models[path]), validation, side_px=sides[path], mirrored=arguments.mirrored
+        )
+        for path in progress_bar("answering", unit=" networks")(paths)
+    }
+    body = compare_answers(
+        {words: mean_answer([said[path] for path in several]) for words, several in means.items()}, validation
+    )
+    if arguments.json:
+        print(json.dumps(body, indent=2))
+        return 0
+    for words, figures in body.items():
+        print(
+            f"{words}: {figures['mean_gain_points']:+.2f} +- {figures['mean_gain_standard_error']:.2f} points"
+        )
+        for source, row in figures["sources"].items():
+            print(
+                f"  {source:10} {row['accuracy']:.4f} / {row['macro_recall']:.4f}  loss {row['loss']:.4f}  "
+                f"{row['gain_points']:+.2f} +- {row['gain_standard_error']:.2f}"
+            )
+    return 0
 
 
 def compare(arguments: argparse.Namespace) -> int:

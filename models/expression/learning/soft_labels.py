@@ -149,15 +149,26 @@ def label_softly(
     """
     answers = []
     for start in progress(range(0, len(faces), BATCH)):
-        pictures = faces.grey[start : start + BATCH]
-        views = []
-        for network, side_px in teachers:
-            crops = standardise(np.stack([resize_grey(p, side_px) for p in pictures]))
-            views += [network(crops), network(np.ascontiguousarray(crops[:, :, ::-1]))]
-        answers.append(average_answers(views))
+        answers.append(ask_both_ways(faces.grey[start : start + BATCH], teachers))
     keys = np.array([_key(d) for d in faces.digests], np.uint64)
     order = np.argsort(keys)
     return SoftLabels(keys=keys[order], probabilities=np.concatenate(answers)[order].astype(np.float16))
+
+
+def ask_both_ways(
+    pictures: Iterable[npt.NDArray[np.uint8]], teachers: Sequence[tuple[Network, int]]
+) -> npt.NDArray[np.float64]:
+    """Return the teachers' mean probabilities about pictures and their mirror images, float64 (n, 7).
+
+    Args:
+        pictures: uint8 (h, w), grey; a sequence, or an array (n, h, w).
+        teachers: networks, each with the side of its input in pixels.
+    """
+    answers = []
+    for network, side_px in teachers:
+        crops = standardise(np.stack([resize_grey(picture, side_px) for picture in pictures]))
+        answers += [network(crops), network(np.ascontiguousarray(crops[:, :, ::-1]))]
+    return average_answers(answers)
 
 
 def average_answers(logits: Sequence[Float32Array]) -> npt.NDArray[np.float64]:

@@ -23,7 +23,7 @@ from models.errors import DatasetError
 from models.expression.data.augmentation import AugmentationSettings, augment, spoil
 from models.expression.data.datasets import PackedFaces
 from models.expression.learning.sampling import SeededBatches, WeightedPick
-from models.expression.learning.soft_labels import Network, average_answers
+from models.expression.learning.soft_labels import Network, ask_both_ways
 from models.expression.preprocessing import resize_grey, standardise
 from models.expression.taxonomy import N_OUTPUTS, OTHER_COLUMN
 
@@ -39,7 +39,7 @@ class LabelledViews:
 
     Attributes:
         grey: uint8 (n, side, side).
-        answers: float16 (n, 7), the teachers' mean probabilities.
+        answers: float16 (n, 7), the teachers' mean probabilities about a view and its mirror image.
         labels: float16 (n, 7), the targets of the pictures that a view was made of.
         origin: hexadecimal digest of the training pictures' digests, the seed and the number asked for.
     """
@@ -99,7 +99,7 @@ def label_views(
 ) -> LabelledViews:
     """Draw views of training pictures and let the teachers answer for each as it is.
 
-    Each view is drawn once, as large as the sharpest teacher reads; every network gets it in its own size.
+    Each view is drawn once, as large as the sharpest teacher reads; every network gets it in its own size, both ways round.
     A spoiled view is nobody's face, whatever the teachers would say.
 
     Args:
@@ -129,16 +129,13 @@ def label_views(
         spoiled = np.flatnonzero(rng.random(BATCH) < augmentation.spoil_share)
         for row in spoiled:
             sharp[row] = spoil(sharp[row], rng=rng)
-        by_side = {
-            side: np.stack([resize_grey(view, side) for view in sharp])
-            for side in {side_px, *(side for _, side in teachers)}
-        }
-        said = average_answers([network(standardise(by_side[side])) for network, side in teachers])
+        said = ask_both_ways(sharp, teachers)
         nobody = np.eye(N_OUTPUTS)[OTHER_COLUMN]
         said[spoiled] = nobody
         targets[spoiled] = nobody
         rows = slice(batch * BATCH, (batch + 1) * BATCH)
-        grey[rows], answers[rows], labels[rows] = by_side[side_px], said, targets
+        grey[rows] = [resize_grey(view, side_px) for view in sharp]
+        answers[rows], labels[rows] = said, targets
     origin = views_origin(faces, seed=seed, count=count)
     return LabelledViews(grey=grey, answers=answers, labels=labels, origin=origin)
 

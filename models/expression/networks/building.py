@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
+import numpy.typing as npt
 
 from models.errors import DatasetError
 from models.expression.networks.architectures import NetworkSettings, build_network
 from models.expression.networks.face_network import FaceNetworkSettings, build_face_network
 from models.expression.networks.mobile_network import MobileNetworkSettings, build_mobile_network
+
+Float32Array = npt.NDArray[np.float32]
 
 RESIDUAL, FACE, FACE_MOBILE = "residual", "face", "face_mobile"
 """Values of `kind` in the table: the student's plain network, the two teachers that start from faces."""
@@ -43,8 +47,25 @@ def build_from_table(table: Mapping[str, Any], *, fast: bool = False) -> keras.M
 
 
 def load_network(path: Path) -> keras.Model:
-    """Load a network that training wrote; this module's imports are what makes its layers known to Keras."""
-    return keras.models.load_model(path, compile=False)
+    """Load a network that training wrote; this module's imports are what makes its layers known to Keras.
+
+    Raises:
+        DatasetError: there is no such file, or it holds no network.
+    """
+    try:
+        return keras.models.load_model(path, compile=False)
+    except (OSError, ValueError, TypeError) as error:
+        raise DatasetError(f"cannot load a network from {path}: {str(error).splitlines()[0]}") from None
+
+
+def as_function(model: keras.Model) -> Callable[[Float32Array], Float32Array]:
+    """Return what a network computes when it is not trained: from crops to logits, as arrays."""
+
+    def answer(crops: Float32Array) -> Float32Array:
+        with without_gradients():
+            return np.asarray(keras.ops.convert_to_numpy(model(crops, training=False)), np.float32)
+
+    return answer
 
 
 @contextmanager

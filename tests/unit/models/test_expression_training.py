@@ -199,6 +199,14 @@ def test_the_commands_lead_from_any_labelled_folder_to_a_card(
     data, run, artifact = tmp_path / "data", tmp_path / "run", tmp_path / "artifact"
     figures, card = tmp_path / "figures.json", tmp_path / "card.md"
     assert command("train", "--data", data, "--config", config, "--out", run) == 0
+    network = run / "averaged.keras"
+    capsys.readouterr()
+    chosen = ("choose", "--data", data, "--config", config, network, f"{network},{network}")
+    assert command(*chosen, "--mirrored", "--json") == 0
+    alone, mean = json.loads(capsys.readouterr().out).values()
+    assert alone == mean and 0 < sum(row["n"] for row in alone["sources"].values()) < 48
+    assert command("choose", "--data", data, "--config", config, tmp_path / "none.keras") == 2
+    assert "cannot load a network from" in capsys.readouterr().err
     assert command("quantise", "--data", data, "--run", run, "--out", tmp_path / "quantised") == 0
     assert command("export", "--data", data, "--run", run, "--out", artifact, "--version", "7") == 0
     assert command("calibrate", "--data", data, "--config", config, "--artifact", artifact) == 0

@@ -84,6 +84,22 @@ def test_the_answer_belongs_to_the_blend_and_not_to_the_pictures_in_it() -> None
     np.testing.assert_array_equal(drawn.answers[mixed, 0] > 0.5, light_below)
 
 
+def test_teachers_are_asked_about_the_mirror_image_too() -> None:
+    def upper_left_is_light(crops: np.ndarray) -> np.ndarray:
+        corner = crops[:, : crops.shape[1] // 2, : crops.shape[2] // 2].mean(axis=(1, 2, 3))
+        logits = np.full((len(crops), 7), -20.0, np.float32)
+        logits[:, 0], logits[:, 1] = 9 * np.sign(corner), -9 * np.sign(corner)
+        return logits
+
+    quarter = np.full((1, 32, 32), 40, np.uint8)
+    quarter[:, :16, :16] = 210
+    faces = replace(halves(1), grey=quarter)
+    drawn = label_views(
+        faces, [(upper_left_is_light, 16)], count=BATCH, side_px=16, weights=np.ones(1), augmentation=PLAIN, seed=1
+    )  # fmt: skip
+    np.testing.assert_allclose(drawn.answers[:, :2], 0.5, atol=1e-3)
+
+
 def test_a_spoiled_view_is_nobody_whatever_the_teachers_say() -> None:
     drawn = views(replace(PLAIN, spoil_share=1.0))
     np.testing.assert_array_equal(drawn.answers, np.eye(7)[np.full(BATCH, 6)])
