@@ -40,10 +40,11 @@ def quantise(arguments: argparse.Namespace) -> int:
         to_float_tflite,
         to_int8_tflite,
     )
+    from models.expression.learning.training_config import TRAINED_FILE
 
     config = _run_config(arguments.run)
     training, validation = load_parts(arguments.data, config)
-    model = rebuild_float32(arguments.run / "averaged.keras", config)
+    model = rebuild_float32(arguments.run / TRAINED_FILE, config)
     inputs = representative_inputs(
         training, side_px=int(model.input_shape[1]), count=REPRESENTATIVE_PICTURES, seed=config.training.seed
     )
@@ -136,11 +137,11 @@ def export(arguments: argparse.Namespace) -> int:
         rebuild_float32,
         write_notice,
     )
-    from models.expression.learning.training_config import read_run
+    from models.expression.learning.training_config import TRAINED_FILE, read_run
 
     config = _run_config(arguments.run)
     training, validation = load_parts(arguments.data, config)
-    model = rebuild_float32(arguments.run / "averaged.keras", config)
+    model = rebuild_float32(arguments.run / TRAINED_FILE, config)
     trained_by = str(read_run(arguments.run).get("command", "countenance models train"))
     request = ExportRequest(
         version=arguments.version,

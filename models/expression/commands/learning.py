@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from models.errors import DatasetError
-from models.expression.commands.reading import load_parts, progress_bar, read_chosen_config
+from models.expression.commands.reading import load_parts, progress_bar, read_chosen_config, read_file
 
 if TYPE_CHECKING:
     import keras
@@ -68,13 +68,13 @@ def distil(arguments: argparse.Namespace) -> int:
 def prune(arguments: argparse.Namespace) -> int:
     """Drop the channels that matter least from a trained network, then let it recover."""
     from models.expression.exporting.prune import prune_network
-    from models.expression.learning.training_config import config_from_run
+    from models.expression.learning.training_config import TRAINED_FILE, config_from_run
     from models.expression.networks.building import load_network
 
     arguments.config = None
     prepare_backend(arguments)
     config = config_from_run(arguments.run)
-    trained = load_network(arguments.run / "averaged.keras")
+    trained = load_network(arguments.run / TRAINED_FILE)
     narrow, network = prune_network(trained, config.network, keep=arguments.keep)
     config = config.with_network(network).with_training(
         epochs=arguments.epochs, peak_learning_rate=arguments.learning_rate
@@ -184,10 +184,12 @@ def _write_soft_labels(arguments: argparse.Namespace, out: Path) -> None:
 
 
 def _distil_by_views(arguments: argparse.Namespace, config: TrainingConfig) -> int:
+    import hashlib
+
     from models.expression.learning import starting
     from models.expression.learning.soft_label_splits import check_share, teachers_share
     from models.expression.learning.train import drawing_weights
-    from models.expression.learning.training_config import config_from_run
+    from models.expression.learning.training_config import TRAINED_FILE, config_from_run
     from models.expression.learning.views import label_views, load_views, views_origin
 
     runs = [config_from_run(run) for run in arguments.teacher]
@@ -195,8 +197,13 @@ def _distil_by_views(arguments: argparse.Namespace, config: TrainingConfig) -> i
     sharp = config.with_training(stored_side_px=max(run.training.stored_side_px for run in runs))
     training, validation = load_parts(arguments.data, sharp)
     path = arguments.out / VIEWS_FILE
+    origin = views_origin(
+        training,
+        seed=config.training.seed,
+        count=arguments.views,
+        teachers=[hashlib.sha256(read_file(run / TRAINED_FILE)).hexdigest() for run in arguments.teacher],
+    )
     if arguments.resume and path.exists():
-        origin = views_origin(training, seed=config.training.seed, count=arguments.views)
         views = load_views(path, origin=origin)
     else:
         views = label_views(
@@ -207,6 +214,7 @@ def _distil_by_views(arguments: argparse.Namespace, config: TrainingConfig) -> i
             weights=drawing_weights(config, training),
             augmentation=config.augmentation,
             seed=config.training.seed,
+            origin=origin,
             progress=progress_bar("labelling views", unit=" batches"),
         )
         arguments.out.mkdir(parents=True, exist_ok=True)
@@ -216,9 +224,10 @@ def _distil_by_views(arguments: argparse.Namespace, config: TrainingConfig) -> i
 
 
 def _teachers(runs: Iterable[Path]) -> list[tuple[Network, int]]:
+    from models.expression.learning.training_config import TRAINED_FILE
     from models.expression.networks.building import as_function, load_network
 
-    models = [load_network(run / "averaged.keras") for run in runs]
+    models = [load_network(run / TRAINED_FILE) for run in runs]
     return [(as_function(model), int(model.input_shape[1])) for model in models]
 
 

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from models.errors import DatasetError
 from models.expression.data.datasets import PackedFaces
 from models.expression.learning.sampling import AugmentedBatches, SeededBatches, sampling_weights
-from models.expression.learning.training_config import TrainingConfig
+from models.expression.learning.training_config import TRAINED_FILE, TrainingConfig
 from models.expression.learning.views import LabelledViews, ViewBatches
 from models.expression.measuring.scoring import accuracy, macro_recall
 from models.expression.networks.architectures import count_macs
@@ -100,8 +100,8 @@ class EpochReport(keras.callbacks.Callback):  # type: ignore[misc]
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         """Score, save and print one line; runs while the averaged weights are swapped in."""
         row = {"epoch": float(epoch), "loss": float((logs or {}).get("loss", math.nan))}
-        self.model.save(self._out / "averaged.keras", include_optimizer=False)
-        settled = settle_statistics(self._out / "averaged.keras", self._batches, steps=EPOCH_SETTLING_STEPS)
+        self.model.save(self._out / TRAINED_FILE, include_optimizer=False)
+        settled = settle_statistics(self._out / TRAINED_FILE, self._batches, steps=EPOCH_SETTLING_STEPS)
         row |= score_by_source(settled, self._grey, self._validation)
         row["elapsed_s"] = time.monotonic() - self._start_s
         self._history.append(row)
@@ -188,11 +188,9 @@ def train(
         *extra_callbacks,
     ]
     model.fit(batches, initial_epoch=len(history), epochs=settings.epochs, callbacks=callbacks, verbose=0)
-    settle_statistics(out / "averaged.keras", batches)
+    settle_statistics(out / TRAINED_FILE, batches)
     last = {k: v for k, v in history[-1].items() if k not in ("epoch", "loss", "elapsed_s")}
-    return TrainingResult(
-        model_path=out / "averaged.keras", history_path=out / "history.json", validation=last
-    )
+    return TrainingResult(model_path=out / TRAINED_FILE, history_path=out / "history.json", validation=last)
 
 
 def augmented_batches(

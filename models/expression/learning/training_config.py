@@ -15,6 +15,9 @@ from models.expression.data.augmentation import AugmentationSettings
 CONFIGS_DIR = Path(__file__).parent / "configs"
 DEFAULT_CONFIG = CONFIGS_DIR / "student.toml"
 
+TRAINED_FILE = "averaged.keras"
+"""The network that a run leaves in its folder."""
+
 _Settings = TypeVar("_Settings")
 
 

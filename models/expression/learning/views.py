@@ -41,7 +41,7 @@ class LabelledViews:
         grey: uint8 (n, side, side).
         answers: float16 (n, 7), the teachers' mean probabilities about a view and its mirror image.
         labels: float16 (n, 7), the targets of the pictures that a view was made of.
-        origin: hexadecimal digest of the training pictures' digests, the seed and the number asked for.
+        origin: what `views_origin` says of them.
     """
 
     grey: UInt8Array
@@ -57,9 +57,16 @@ class LabelledViews:
         np.savez(path, grey=self.grey, answers=self.answers, labels=self.labels, origin=self.origin)
 
 
-def views_origin(faces: PackedFaces, *, seed: int, count: int) -> str:
-    """Return what tells views of other pictures, another seed or another number apart."""
-    return hashlib.sha256("\n".join([*faces.digests, str(seed), str(count)]).encode()).hexdigest()
+def views_origin(faces: PackedFaces, *, seed: int, count: int, teachers: Sequence[str] = ()) -> str:
+    """Return a hexadecimal digest that tells views of other pictures, draws or teachers apart.
+
+    Args:
+        faces: training pictures.
+        seed: of every draw.
+        count: how many views were asked for.
+        teachers: digests of the teachers' files.
+    """
+    return hashlib.sha256("\n".join([*faces.digests, str(seed), str(count), *teachers]).encode()).hexdigest()
 
 
 def load_views(path: Path, *, origin: str) -> LabelledViews:
@@ -80,7 +87,7 @@ def load_views(path: Path, *, origin: str) -> LabelledViews:
         raise DatasetError(f"cannot read the labelled views in {path.name}: {error}") from None
     if views.origin != origin:
         raise DatasetError(
-            f"{path.name} holds views of other training pictures, another seed or another number: "
+            f"{path.name} holds views of other training pictures, another seed or number, or other teachers' answers: "
             "remove it, or give another --out"
         )
     return views
@@ -95,6 +102,7 @@ def label_views(
     weights: npt.NDArray[np.float64],
     augmentation: AugmentationSettings,
     seed: int,
+    origin: str,
     progress: Callable[[range], Iterable[int]] = iter,
 ) -> LabelledViews:
     """Draw views of training pictures and let the teachers answer for each as it is.
@@ -110,6 +118,7 @@ def label_views(
         weights: float64 (n,), probability of each picture of being drawn.
         augmentation: distortions, and shares of blended and spoiled views.
         seed: of every draw.
+        origin: kept with the views.
         progress: wraps the iteration over batches.
     """
     sharp_px = max(side for _, side in teachers)
@@ -136,7 +145,6 @@ def label_views(
         rows = slice(batch * BATCH, (batch + 1) * BATCH)
         grey[rows] = [resize_grey(view, side_px) for view in sharp]
         answers[rows], labels[rows] = said, targets
-    origin = views_origin(faces, seed=seed, count=count)
     return LabelledViews(grey=grey, answers=answers, labels=labels, origin=origin)
 
 

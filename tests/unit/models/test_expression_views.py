@@ -63,6 +63,7 @@ def views(augmentation: AugmentationSettings, *, count: int = BATCH, seed: int =
         weights=np.full(64, 1 / 64),
         augmentation=augmentation,
         seed=seed,
+        origin=views_origin(halves(64), seed=seed, count=count, teachers=["one", "another"]),
     )
 
 
@@ -95,7 +96,7 @@ def test_teachers_are_asked_about_the_mirror_image_too() -> None:
     quarter[:, :16, :16] = 210
     faces = replace(halves(1), grey=quarter)
     drawn = label_views(
-        faces, [(upper_left_is_light, 16)], count=BATCH, side_px=16, weights=np.ones(1), augmentation=PLAIN, seed=1
+        faces, [(upper_left_is_light, 16)], count=BATCH, side_px=16, weights=np.ones(1), augmentation=PLAIN, seed=1, origin=""
     )  # fmt: skip
     np.testing.assert_allclose(drawn.answers[:, :2], 0.5, atol=1e-3)
 
@@ -125,11 +126,17 @@ def test_a_file_that_holds_no_views_is_refused(tmp_path: Path) -> None:
         load_views(tmp_path / "other.npz", origin="")
 
 
-def test_views_of_other_pictures_another_seed_or_number_are_refused(tmp_path: Path) -> None:
+def test_views_of_other_pictures_draws_or_teachers_are_refused(tmp_path: Path) -> None:
     views(PLAIN).save(tmp_path / "views.npz")
-    assert load_views(tmp_path / "views.npz", origin=views_origin(halves(64), seed=1, count=BATCH)).origin
-    for faces, seed, count in ((halves(66), 1, BATCH), (halves(64), 2, BATCH), (halves(64), 1, 2 * BATCH)):
-        origin = views_origin(faces, seed=seed, count=count)
+    both, pictures = ["one", "another"], halves(64)
+    kept = views_origin(pictures, seed=1, count=BATCH, teachers=both)
+    assert load_views(tmp_path / "views.npz", origin=kept).origin == kept
+    for origin in (
+        views_origin(halves(66), seed=1, count=BATCH, teachers=both),
+        views_origin(pictures, seed=2, count=BATCH, teachers=both),
+        views_origin(pictures, seed=1, count=2 * BATCH, teachers=both),
+        views_origin(pictures, seed=1, count=BATCH, teachers=["one", "a third"]),
+    ):
         with pytest.raises(DatasetError, match="remove it, or give another --out"):
             load_views(tmp_path / "views.npz", origin=origin)
 
