@@ -53,10 +53,7 @@ def from_network(path: Path) -> Start:
     Raises:
         DatasetError: the file cannot be read; or, once it starts a network, is one of another shape.
     """
-    try:
-        source = load_network(path)
-    except (OSError, ValueError, TypeError) as error:
-        raise DatasetError(f"cannot read the network {path.name} to start from: {error}") from error
+    source = load_network(path)
 
     def start(model: keras.Model) -> None:
         own, theirs = _shapes(model), _shapes(source)

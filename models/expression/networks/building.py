@@ -55,7 +55,7 @@ def load_network(path: Path) -> keras.Model:
     try:
         return keras.models.load_model(path, compile=False)
     except (OSError, ValueError, TypeError) as error:
-        raise DatasetError(f"cannot load a network from {path}: {str(error).splitlines()[0]}") from None
+        raise DatasetError(f"cannot read the network {path}: {error}") from error
 
 
 def as_function(model: keras.Model) -> Callable[[Float32Array], Float32Array]:

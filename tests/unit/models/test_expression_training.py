@@ -206,7 +206,7 @@ def test_the_commands_lead_from_any_labelled_folder_to_a_card(
     alone, mean = json.loads(capsys.readouterr().out).values()
     assert alone == mean and 0 < sum(row["n"] for row in alone["sources"].values()) < 48
     assert command("choose", "--data", data, "--config", config, tmp_path / "none.keras") == 2
-    assert "cannot load a network from" in capsys.readouterr().err
+    assert "cannot read the network" in capsys.readouterr().err
     assert command("quantise", "--data", data, "--run", run, "--out", tmp_path / "quantised") == 0
     assert command("export", "--data", data, "--run", run, "--out", artifact, "--version", "7") == 0
     assert command("calibrate", "--data", data, "--config", config, "--artifact", artifact) == 0
