@@ -193,12 +193,16 @@ def _add_prune(commands: Any) -> None:
     _add_run_options(parser)
 
 
+def _add_threads(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--threads", type=int, default=0, help="intra-op threads (default: all cores)")
+
+
 def _add_run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=Path, required=True, metavar="DIR", help="folder for checkpoints and history"
     )
     parser.add_argument("--minutes", type=float, help="wall-clock limit; the schedule is fitted to it")
-    parser.add_argument("--threads", type=int, default=0, help="intra-op threads (default: all cores)")
+    _add_threads(parser)
     parser.add_argument("--resume", action="store_true", help="go on after the last finished epoch in --out")
 
 
@@ -241,6 +245,7 @@ def _add_choose(commands: Any) -> None:
         "--mirrored", action="store_true", help="take each answer's mean with that about the mirror image"
     )
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
+    _add_threads(parser)
 
 
 def _add_compare(commands: Any) -> None:

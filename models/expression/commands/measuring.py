@@ -17,7 +17,6 @@ def choose(arguments: argparse.Namespace) -> int:
     from models.expression.measuring.validation import compare_answers, mean_answer, probabilities
     from models.expression.networks.building import as_function, load_network
 
-    arguments.threads = 0
     config = prepare_backend(arguments)
     means = {words: [Path(word) for word in words.split(",")] for words in arguments.networks}
     paths = sorted({path for several in means.values() for path in several})

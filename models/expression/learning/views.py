@@ -57,7 +57,7 @@ class LabelledViews:
         np.savez(path, grey=self.grey, answers=self.answers, labels=self.labels, origin=self.origin)
 
 
-def views_origin(faces: PackedFaces, *, seed: int, count: int, teachers: Sequence[str] = ()) -> str:
+def views_origin(faces: PackedFaces, *, seed: int, count: int, teachers: Sequence[str]) -> str:
     """Return a hexadecimal digest that tells views of other pictures, draws or teachers apart.
 
     Args:
