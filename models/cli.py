@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from models.arguments import above_zero, whole_number
 from models.errors import ModelsError
 from models.expression.loading import EXPRESSION_DIR
 
@@ -29,6 +30,7 @@ file,label[,split], or pictures as [split/]label/picture.jpg. Test splits are ne
 
 
 LEARNING = "models.expression.commands.learning"
+DISTILLING = "models.expression.commands.distilling"
 EXPORTING = "models.expression.commands.exporting"
 MEASURING = "models.expression.commands.measuring"
 
@@ -140,7 +142,7 @@ def _add_distil(commands: Any) -> None:
         "distil",
         "let teachers label the training pictures, and train a student on what they said",
         "countenance models distil --data DIR --teacher out/teacher --config student.toml --out out/run",
-        module=LEARNING,
+        module=DISTILLING,
     )
     _add_data(parser)
     _add_config(parser)
@@ -160,12 +162,11 @@ def _add_distil(commands: Any) -> None:
     parser.add_argument(
         "--add-weight",
         type=float,
-        default=0.5,
-        help="share of --add-labels, in [0, 1] (default: %(default)s)",
+        help="share of --add-labels, in [0, 1] (default: 0.5)",
     )
     parser.add_argument(
         "--views",
-        type=int,
+        type=whole_number(1),
         metavar="N",
         help="let each --teacher answer for N distorted and blended views, and train on those",
     )
@@ -187,21 +188,27 @@ def _add_prune(commands: Any) -> None:
     parser.add_argument(
         "--keep", type=float, default=0.6, help="share of inner channels (default: %(default)s)"
     )
-    parser.add_argument("--epochs", type=int, default=12, help="epochs to recover (default: %(default)s)")
-    parser.add_argument("--learning-rate", type=float, default=0.02, help="peak rate (default: %(default)s)")
+    parser.add_argument(
+        "--epochs", type=whole_number(1), default=12, help="epochs to recover (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--learning-rate", type=above_zero, default=0.02, help="peak rate (default: %(default)s)"
+    )
     parser.add_argument("--soft-labels", type=Path, metavar="PATH", help="a teacher's answers to learn from")
     _add_run_options(parser)
 
 
 def _add_threads(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--threads", type=int, default=0, help="intra-op threads (default: all cores)")
+    parser.add_argument(
+        "--threads", type=whole_number(0), default=0, help="intra-op threads (default: all cores)"
+    )
 
 
 def _add_run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=Path, required=True, metavar="DIR", help="folder for checkpoints and history"
     )
-    parser.add_argument("--minutes", type=float, help="wall-clock limit; the schedule is fitted to it")
+    parser.add_argument("--minutes", type=above_zero, help="wall-clock limit; the schedule is fitted to it")
     _add_threads(parser)
     parser.add_argument("--resume", action="store_true", help="go on after the last finished epoch in --out")
 
@@ -218,7 +225,10 @@ def _add_quantise(commands: Any) -> None:
     parser.add_argument("--run", type=Path, required=True, metavar="DIR", help="what train wrote")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the files")
     parser.add_argument(
-        "--aware-steps", type=int, default=0, help="also train with int8 rounding for this many batches"
+        "--aware-steps",
+        type=whole_number(0),
+        default=0,
+        help="also train with int8 rounding for this many batches",
     )
     parser.add_argument(
         "--soft-labels", type=Path, metavar="PATH", help="a teacher's answers for that training"
@@ -340,7 +350,7 @@ def _add_evaluate(commands: Any) -> None:
         "--skip",
         action="append",
         default=[],
-        choices=("street", "detectors", "groups", "slices", "outsiders"),
+        choices=("street", "detectors", "groups", "slices", "outsiders", "clips"),
         help="leave a part out; may be repeated",
     )
     parser.add_argument(
@@ -350,9 +360,11 @@ def _add_evaluate(commands: Any) -> None:
         help="interpreter with OpenCV below 5 (default: what `make peers` made)",
     )
     parser.add_argument(
-        "--limit", type=int, metavar="N", help="a quick look: about N random pictures of each set"
+        "--limit", type=whole_number(1), metavar="N", help="a quick look: about N random pictures of each set"
     )
-    parser.add_argument("--threads", type=int, default=1, help="LiteRT threads (default: %(default)s)")
+    parser.add_argument(
+        "--threads", type=whole_number(1), default=1, help="LiteRT threads (default: %(default)s)"
+    )
     parser.add_argument("--no-latency", action="store_true", help="leave out the timing of runtimes")
     parser.add_argument("--record", action="store_true", help="also store the headline in the manifest")
     parser.add_argument("--json", action="store_true", help="print the headline as one line of JSON")

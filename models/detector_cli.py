@@ -8,7 +8,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from models.errors import DatasetError, ModelsError
+from models.arguments import whole_number
+from models.errors import ModelsError
+from models.writing import write_figures
 
 _BUILD_EXAMPLES = """examples:
   countenance models detector build --data ../data --out out/detector
@@ -49,7 +51,9 @@ def add_detector_commands(subparsers: Any) -> None:
     rehearse.add_argument(
         "--artifact", type=Path, metavar="DIR", help="artifact to compare (default: the shipped one)"
     )
-    rehearse.add_argument("--scenes", type=int, default=6000, help="scenes to compose (default: %(default)s)")
+    rehearse.add_argument(
+        "--scenes", type=whole_number(1), default=6000, help="scenes to compose (default: %(default)s)"
+    )
     rehearse.set_defaults(handler=_rehearse)
     evaluate = _command(
         commands, "evaluate", "measure the detector against the float original", _EVALUATE_EXAMPLES
@@ -110,8 +114,6 @@ def _build(arguments: argparse.Namespace) -> int:
 
 
 def _rehearse(arguments: argparse.Namespace) -> int:
-    import json
-
     from tqdm import tqdm
 
     from models.face_detector.making.representative import composed_scenes
@@ -122,19 +124,16 @@ def _rehearse(arguments: argparse.Namespace) -> int:
     from models.manifest import ARTIFACTS_DIR, load_manifest
 
     try:
-        if arguments.scenes < 1:
-            raise DatasetError(f"--scenes must be at least 1, not {arguments.scenes}")
         manifest = load_manifest(arguments.artifact or ARTIFACTS_DIR / "face_detector")
         detectors = {ORIGINAL: Detector(obtain_wheel(arguments.wheel).network)}
         detectors |= {v.id: Detector(manifest.read(v.id)) for v in manifest.variants}
         scenes = composed_scenes(arguments.data, count=arguments.scenes, seed=REHEARSAL_SEED, held_out=True)
         bar = tqdm(scenes, total=arguments.scenes, unit="scene", disable=None)
         figures = rehearse(detectors, bar, reference=ORIGINAL)
+        write_figures(arguments.out, figures)
     except ModelsError as error:
         print(f"countenance models detector rehearse: {error}", file=sys.stderr)
         return 2
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(json.dumps(figures, indent=2) + "\n", "utf-8")
     for name, kinds in figures.items():
         print(f"{name:10s} {kinds}")
     print(f"wrote {arguments.out}")
@@ -142,8 +141,6 @@ def _rehearse(arguments: argparse.Namespace) -> int:
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
-    import json
-
     from tqdm import tqdm
 
     from models.face_detector.making.wheel import obtain_wheel
@@ -161,13 +158,12 @@ def _evaluate(arguments: argparse.Namespace) -> int:
                 now=datetime.now(UTC),
                 progress=bar.update,
             )
+        write_figures(arguments.out, figures)
+        if arguments.write_metrics:
+            write_headline(manifest, figures)
     except ModelsError as error:
         print(f"countenance models detector evaluate: {error}", file=sys.stderr)
         return 2
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(json.dumps(figures, indent=2) + "\n", "utf-8")
-    if arguments.write_metrics:
-        write_headline(manifest, figures)
     for name, value in figures["headline"].items():
         print(f"{name:36s} {value}")
     print(f"wrote {arguments.out}")

@@ -133,7 +133,11 @@ def load_manifest(directory: Path) -> Manifest:
 
 
 def write_manifest(manifest: Manifest) -> None:
-    """Write `manifest.json` beside its files, keys in a fixed order."""
+    """Write `manifest.json` beside its files, keys in a fixed order.
+
+    Raises:
+        ManifestError: it cannot be written.
+    """
     body = {
         "name": manifest.name,
         "version": manifest.version,
@@ -160,7 +164,11 @@ def write_manifest(manifest: Manifest) -> None:
         "parameters": manifest.parameters,
         "metrics": manifest.metrics,
     }
-    (manifest.directory / "manifest.json").write_text(json.dumps(body, indent=2) + "\n", "utf-8")
+    path = manifest.directory / "manifest.json"
+    try:
+        path.write_text(json.dumps(body, indent=2) + "\n", "utf-8")
+    except OSError as error:
+        raise ManifestError(f"{path} cannot be written: {error.strerror}") from error
 
 
 def describe_file(path: Path, *, variant_id: str, runtime: str, precision: str) -> Variant:

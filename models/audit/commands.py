@@ -15,6 +15,7 @@ from typing import Any
 from models.errors import DatasetError, ModelsError
 from models.expression.loading import load_expression
 from models.manifest import ARTIFACTS_DIR, Manifest, load_manifest
+from models.writing import write_figures
 
 KEPT_FROM_BEFORE = ("headline", "gaps", "measured", "artifact")
 
@@ -58,7 +59,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
     if not arguments.no_latency:
         body["latency"] = time_variants(manifest, threads=arguments.threads)
     body = rounded(body)
-    _write(arguments.out, body)
+    write_figures(arguments.out, body)
     if arguments.record:
         from models.expression.exporting.artifact import with_metrics
 
@@ -113,14 +114,6 @@ def _before(path: Path | None) -> dict[str, Any] | None:
         }
     except (OSError, ValueError, TypeError, LookupError) as error:
         raise DatasetError(f"--before {path} cannot be read: {error}") from error
-
-
-def _write(path: Path, body: dict[str, Any]) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(body, indent=2) + "\n", "utf-8")
-    except OSError as error:
-        raise ModelsError(f"{path} cannot be written: {error.strerror}") from error
 
 
 def _bar(title: str) -> Callable[[Iterable[Any]], Iterable[Any]]:

@@ -38,16 +38,18 @@ from models.audit.street import GREY48, is_street_here, send_pictures
 from models.audit.street_loss import HEADLINE_SETS, STREET_SETS, street_loss
 from models.errors import DatasetError
 from models.expression.loading import ExpressionArtifact
+from models.expression.measuring.clips import CLIPS, clip_figures, reader_of
 from models.expression.measuring.engines import Predictor
 from models.expression.measuring.evaluate import TestSet, load_test_sets
 from models.expression.measuring.framing import BORDER_SHARE
+from models.expression.temporal import filter_of
 from models.face_detector.runtime import Detector
 from models.manifest import Manifest
 
 Float32Array = npt.NDArray[np.float32]
 Bar = Callable[[str], Callable[[Iterable[Any]], Iterable[Any]]]
 
-PARTS = ("street", "detectors", "groups", "slices", "outsiders")
+PARTS = ("street", "detectors", "groups", "slices", "outsiders", "clips")
 NO_STREET = "the studio's side is not installed beside this package"
 NO_PEOPLE = f"neither {UTK_ARCHIVE} nor {FAIRFACE_ARCHIVE} is in the data folder"
 NO_OUTSIDERS = "no picture that shows none of the six is in the data folder"
@@ -114,6 +116,8 @@ def run_audit(request: AuditRequest) -> dict[str, Any]:
         )
     if "outsiders" not in skipped:
         body["outsiders"] = _outsiders(request, logits, rule)
+    if "clips" not in skipped:
+        body["clips"] = _clips(request, sets)
     body["skipped"] = skipped | _absent(body)
     body["limited_to"] = request.limit
     body["headline"] = make_headline(body, digest=request.artifact.manifest.variant("int8").sha256)
@@ -240,6 +244,17 @@ def _groups(
                 )
                 tables[people.name]["street_gaps"] = simultaneous_gaps(groups)
     return tables, compared
+
+
+def _clips(request: AuditRequest, sets: Mapping[str, TestSet]) -> dict[str, Any]:
+    """Read short synthetic clips of each set with and without the artifact's filter over time."""
+    reader = reader_of(request.engines.int8, temperature=request.artifact.temperature)
+    settings = filter_of(request.artifact.manifest.parameters)
+    clips = min(CLIPS, request.limit or CLIPS)
+    return {
+        name: clip_figures(test_set.crops, test_set.labels, reader, settings, clips=clips)
+        for name, test_set in request.bar("clips")(sets.items())
+    }
 
 
 def _outsiders(request: AuditRequest, logits: Mapping[str, Float32Array], rule: AnswerRule) -> dict[str, Any]:

@@ -49,6 +49,7 @@ def render_card(manifest: Manifest, figures: Mapping[str, Any]) -> str:
         audited.outsiders(figures["outsiders"]) if figures.get("outsiders") else None,
         audited.groups(figures["groups"], figures.get("gaps")) if figures.get("groups") else None,
         audited.slices(figures["slices"]) if figures.get("slices") else None,
+        audited.clips(figures["clips"], _SHORT_TITLES) if figures.get("clips") else None,
         audited.before_after(figures),
         _latency(figures.get("latency")),
         _limits(figures),

@@ -69,14 +69,23 @@ def read_calibration(parameters: Mapping[str, Any]) -> RegionalCalibration:
     )
 
 
+def check_region(region: str) -> None:
+    """Refuse what is no region's code.
+
+    Raises:
+        ManifestError: it has no ISO 3166 form.
+    """
+    if not REGION.fullmatch(region):
+        raise ManifestError(f"{region!r} is no ISO 3166 code such as DE or US-IL")
+
+
 def with_region(parameters: Mapping[str, Any], region: str, fitted: Mapping[str, float]) -> dict[str, Any]:
     """Return a manifest's parameters with one region's calibration set.
 
     Raises:
         ManifestError: the region has no ISO 3166 code.
     """
-    if not REGION.fullmatch(region):
-        raise ManifestError(f"{region!r} is no ISO 3166 code such as DE or US-IL")
+    check_region(region)
     entry = {name: fitted[name] for name in ("temperature", "confident_above")}
     return {**parameters, "calibration": {**parameters.get("calibration", {}), region: entry}}
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from models.errors import DatasetError
 from models.expression.commands.learning import with_soft_labels
 from models.expression.commands.reading import load_parts, progress_bar, read_chosen_config
 from models.expression.loading import load_expression
@@ -43,6 +44,12 @@ def quantise(arguments: argparse.Namespace) -> int:
     from models.expression.learning.training_config import TRAINED_FILE
 
     config = _run_config(arguments.run)
+    if arguments.soft_labels and not arguments.aware_steps:
+        raise DatasetError(
+            "--soft-labels is for training with rounding: give --aware-steps too, or leave it out"
+        )
+    if arguments.aware_steps and config.network.get("kind", "residual") != "residual":
+        raise DatasetError("only residual networks can be trained with rounding: leave out --aware-steps")
     training, validation = load_parts(arguments.data, config)
     model = rebuild_float32(arguments.run / TRAINED_FILE, config)
     inputs = representative_inputs(
@@ -72,10 +79,13 @@ def calibrate(arguments: argparse.Namespace) -> int:
 
     from models.expression.exporting.artifact import calibrate_on_validation
     from models.expression.measuring.engines import litert_predictor
-    from models.expression.regions import with_region
+    from models.expression.regions import check_region, with_region
     from models.manifest import write_manifest
 
     artifact = load_expression(arguments.artifact)
+    region = arguments.region
+    if region is not None:
+        check_region(region)
     config = read_chosen_config(arguments.config)
     _, validation = load_parts(arguments.data, config)
     side = artifact.input_side_px
@@ -85,14 +95,17 @@ def calibrate(arguments: argparse.Namespace) -> int:
         float32=litert_predictor(artifact.manifest.read("float32"), side_px=side),
         outside=_outside(arguments.data, config, validation) if artifact.scope else (),
     )
-    before, region = artifact.manifest, arguments.region
+    before = artifact.manifest
     write_manifest(
         replace(
             before,
             parameters=with_region(before.parameters, region, parameters)
-            if region
+            if region is not None
             else {**before.parameters, **parameters},
-            metrics={**before.metrics, f"validation_{region}" if region else "validation": metrics},
+            metrics={
+                **before.metrics,
+                f"validation_{region}" if region is not None else "validation": metrics,
+            },
         )
     )
     print(json.dumps({**parameters, **metrics}, indent=2))

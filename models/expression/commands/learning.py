@@ -1,27 +1,24 @@
-"""The `countenance models` commands that learn: train, distil, prune."""
+"""The `countenance models` commands train and prune, and what every command that learns shares."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from models.errors import DatasetError
-from models.expression.commands.reading import load_parts, progress_bar, read_chosen_config, read_file
+from models.expression.commands.reading import load_parts, read_chosen_config
 
 if TYPE_CHECKING:
     import keras
 
     from models.expression.data.datasets import PackedFaces
-    from models.expression.learning.soft_labels import Network
+    from models.expression.learning.hints import Hints
     from models.expression.learning.training_config import TrainingConfig
     from models.expression.learning.views import LabelledViews
-
-LABELS_FOLDER = "labels"
-VIEWS_FILE = "views.npz"
 
 
 def train(arguments: argparse.Namespace) -> int:
@@ -29,40 +26,15 @@ def train(arguments: argparse.Namespace) -> int:
     config = prepare_backend(arguments)
     from models.expression.learning import starting
 
+    refuse_hints(config)
+    if arguments.faces:
+        starting.check_starts_from_faces(config)
+    start = starting.from_network(arguments.start) if arguments.start else None
     training, validation = load_parts(arguments.data, config)
     training = with_soft_labels(training, validation, arguments.soft_labels, config)
-    start = None
-    if arguments.start:
-        start = starting.from_network(arguments.start)
-    elif arguments.faces:
+    if arguments.faces:
         start = starting.from_faces(arguments.faces, config, training)
-    return _run(arguments, config, training, validation, start)
-
-
-def distil(arguments: argparse.Namespace) -> int:
-    """Let teachers label the training pictures, then train a student on what they said."""
-    from models.expression.learning.soft_labels import SHIPPED_LABELS, check_weight
-
-    if arguments.views is not None and arguments.views < 1:
-        raise DatasetError(f"--views must be at least 1, not {arguments.views}")
-    for option in ("add_labels", "labels_only", "views"):
-        if getattr(arguments, option) and not arguments.teacher:
-            name = option.replace("_", "-")
-            raise DatasetError(f"--{name} needs a --teacher RUN whose answers are to be written")
-    if arguments.views and (arguments.add_labels or arguments.labels_only):
-        raise DatasetError("--views writes no soft labels: leave out --add-labels and --labels-only")
-    check_weight(arguments.add_weight)
-    config = prepare_backend(arguments)
-    if arguments.views:
-        return _distil_by_views(arguments, config)
-    labels = SHIPPED_LABELS
-    if arguments.teacher:
-        labels = arguments.out / LABELS_FOLDER
-        _write_soft_labels(arguments, labels)
-    if arguments.labels_only:
-        return 0
-    arguments.soft_labels, arguments.faces = labels, None
-    return train(arguments)
+    return run_training(arguments, config, training, validation, start)
 
 
 def prune(arguments: argparse.Namespace) -> int:
@@ -77,13 +49,25 @@ def prune(arguments: argparse.Namespace) -> int:
     trained = load_network(arguments.run / TRAINED_FILE)
     narrow, network = prune_network(trained, config.network, keep=arguments.keep)
     config = config.with_network(network).with_training(
-        epochs=arguments.epochs, peak_learning_rate=arguments.learning_rate
+        epochs=arguments.epochs, peak_learning_rate=arguments.learning_rate, hint_directions=0
     )
     training, validation = load_parts(arguments.data, config)
     training = with_soft_labels(training, validation, arguments.soft_labels, config)
-    return _run(
+    return run_training(
         arguments, config, training, validation, lambda model: model.set_weights(narrow.get_weights())
     )
+
+
+def refuse_hints(config: TrainingConfig) -> None:
+    """Refuse a configuration with hints where no teacher gives any.
+
+    Raises:
+        DatasetError: it asks for hints.
+    """
+    if config.training.hint_directions:
+        raise DatasetError(
+            "hint_directions needs teachers and views of theirs: distil --views N --teacher RUN"
+        )
 
 
 def prepare_backend(arguments: argparse.Namespace) -> TrainingConfig:
@@ -119,14 +103,18 @@ def with_soft_labels(
     return soften(training, known, share=config.training.soft_label_share)
 
 
-def _run(
+def run_training(
     arguments: argparse.Namespace,
     config: TrainingConfig,
     training: PackedFaces,
     validation: PackedFaces,
     start: Callable[[keras.Model], None] | None,
     views: LabelledViews | None = None,
+    hints: Hints | None = None,
 ) -> int:
+    """Train into `--out` and keep the run's facts there; see `train.train`."""
+    import keras
+
     from models.expression.learning import train as training_run
     from models.expression.networks.building import build_from_table
 
@@ -136,7 +124,10 @@ def _run(
     )
     facts["command"] = describe_command(arguments)
     facts["network"] = dict(config.network)
-    (arguments.out / "run.json").write_text(json.dumps(facts, indent=2) + "\n", "utf-8")
+
+    def keep_facts(logs: object = None) -> None:
+        (arguments.out / "run.json").write_text(json.dumps(facts, indent=2) + "\n", "utf-8")
+
     result = training_run.train(
         config,
         training=training,
@@ -146,89 +137,12 @@ def _run(
         resume=arguments.resume,
         prepare=start,
         views=views,
+        hints=hints,
+        # Not before: what refuses to begin must not replace what an earlier run says of itself.
+        extra_callbacks=[keras.callbacks.LambdaCallback(on_train_begin=keep_facts)],
     )
     print(f"averaged network in {result.model_path}; validation: {json.dumps(dict(result.validation))}")
     return 0
-
-
-def _write_soft_labels(arguments: argparse.Namespace, out: Path) -> None:
-    from datetime import UTC, datetime
-
-    from models.expression.learning.soft_label_splits import load_student_labels, teachers_share
-    from models.expression.learning.soft_labels import label_softly, mix_labels, write_labels_artifact
-    from models.expression.learning.training_config import config_from_run
-
-    validation_share = teachers_share(config_from_run(run) for run in arguments.teacher)
-    networks = _teachers(arguments.teacher)
-    # Pictures are kept as large as the last teacher was trained on; the others shrink them.
-    training, validation = load_parts(arguments.data, config_from_run(arguments.teacher[-1]))
-    earlier = None
-    if arguments.add_labels:
-        earlier = load_student_labels(
-            arguments.add_labels, validation_share=validation_share, validation=validation
-        )
-    labels = label_softly(training, networks, progress=progress_bar("labelling", unit=" batches"))
-    if earlier:
-        labels = mix_labels(labels, earlier, weight=arguments.add_weight)
-    manifest = write_labels_artifact(
-        labels,
-        out,
-        command=describe_command(arguments),
-        created=datetime.now(UTC),
-        sources=tuple(
-            {"name": s, "pictures": str(training.sources.count(s))} for s in sorted(set(training.sources))
-        ),
-        validation_share=validation_share,
-    )
-    print(f"{out}: {len(training)} pictures, {manifest.variant().size_bytes} bytes")
-
-
-def _distil_by_views(arguments: argparse.Namespace, config: TrainingConfig) -> int:
-    import hashlib
-
-    from models.expression.learning import starting
-    from models.expression.learning.soft_label_splits import check_share, teachers_share
-    from models.expression.learning.train import drawing_weights
-    from models.expression.learning.training_config import TRAINED_FILE, config_from_run
-    from models.expression.learning.views import label_views, load_views, views_origin
-
-    runs = [config_from_run(run) for run in arguments.teacher]
-    check_share(teachers_share(runs), own=config.training.validation_share, whose="the teachers")
-    sharp = config.with_training(stored_side_px=max(run.training.stored_side_px for run in runs))
-    training, validation = load_parts(arguments.data, sharp)
-    path = arguments.out / VIEWS_FILE
-    origin = views_origin(
-        training,
-        seed=config.training.seed,
-        count=arguments.views,
-        teachers=[hashlib.sha256(read_file(run / TRAINED_FILE)).hexdigest() for run in arguments.teacher],
-    )
-    if arguments.resume and path.exists():
-        views = load_views(path, origin=origin)
-    else:
-        views = label_views(
-            training,
-            _teachers(arguments.teacher),
-            count=arguments.views,
-            side_px=int(config.network["input_side_px"]),
-            weights=drawing_weights(config, training),
-            augmentation=config.augmentation,
-            seed=config.training.seed,
-            origin=origin,
-            progress=progress_bar("labelling views", unit=" batches"),
-        )
-        arguments.out.mkdir(parents=True, exist_ok=True)
-        views.save(path)
-    start = starting.from_network(arguments.start) if arguments.start else None
-    return _run(arguments, config, training, validation, start, views)
-
-
-def _teachers(runs: Iterable[Path]) -> list[tuple[Network, int]]:
-    from models.expression.learning.training_config import TRAINED_FILE
-    from models.expression.networks.building import as_function, load_network
-
-    models = [load_network(run / TRAINED_FILE) for run in runs]
-    return [(as_function(model), int(model.input_shape[1])) for model in models]
 
 
 def describe_command(arguments: argparse.Namespace) -> str:
@@ -246,6 +160,8 @@ def describe_command(arguments: argparse.Namespace) -> str:
             words.append(
                 f"--{name.replace('_', '-')} {value if isinstance(value, int) else format(value, 'g')}"
             )
+    if getattr(arguments, "labels_only", False):
+        words.append("--labels-only")
     earlier = ""
     if arguments.resume:
         from models.expression.learning.training_config import read_run

@@ -9,6 +9,7 @@ from pathlib import Path
 from models.errors import ModelsError
 from models.expression.commands.reading import load_parts, progress_bar, read_chosen_config, read_file
 from models.expression.loading import load_expression
+from models.writing import write_figures
 
 
 def choose(arguments: argparse.Namespace) -> int:
@@ -59,8 +60,7 @@ def compare(arguments: argparse.Namespace) -> int:
         raise ModelsError("two of the files have the same name in folders of the same name; rename one")
     body = {"files": compare_files(files, load_test_sets(arguments.data, progress_bar("reading")))}
     body["machine"] = describe_machine()
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(json.dumps(body, indent=2) + "\n", "utf-8")
+    write_figures(arguments.out, body)
     for name, figures in body["files"].items():
         sets = "; ".join(
             f"{s} {v['accuracy']:.4f} ({-v['loss_points'][0]:+.2f} points)"
@@ -94,8 +94,7 @@ def framing(arguments: argparse.Namespace) -> int:
     ]
     body = {"faces": len(faces), "pictures": len(validation), "shipped": rows[0], "tried": rows[1:]}
     if arguments.out:
-        arguments.out.parent.mkdir(parents=True, exist_ok=True)
-        arguments.out.write_text(json.dumps(body, indent=2) + "\n", "utf-8")
+        write_figures(arguments.out, body)
     print(f"{len(faces)} of {len(validation)} validation faces found; accuracy after crop and codec")
     ranked = sorted(rows, key=lambda row: -sum(row["accuracy"].values()))
     for row in ranked:

@@ -6,6 +6,7 @@ official split and the digest of its file, so that splits and soft-label stores 
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import hashlib
 import io
@@ -88,7 +89,7 @@ def read_ferplus(
         DatasetError: the archive or its table is missing or malformed.
     """
     wanted = frozenset(splits)
-    with _open_archive(archive) as opened:
+    with _open_archive(archive) as opened, _readable(archive):
         for row in _rows(opened, archive):
             if row["split"] not in wanted:
                 continue
@@ -116,7 +117,7 @@ def read_rafdb(archive: Path, splits: Iterable[str] = ("train", "test")) -> Iter
         DatasetError: the archive or its table is missing or malformed.
     """
     wanted = frozenset(splits)
-    with _open_archive(archive) as opened:
+    with _open_archive(archive) as opened, _readable(archive):
         for row in _rows(opened, archive):
             if row["split"] in wanted:
                 yield _labelled(opened.read(row["file"]), row, source="rafdb", split=row["split"])
@@ -128,7 +129,7 @@ def read_muxspace(archive: Path) -> Iterator[Picture]:
     Raises:
         DatasetError: the archive or its table is missing or malformed.
     """
-    with _open_archive(archive) as opened:
+    with _open_archive(archive) as opened, _readable(archive):
         for row in _rows(opened, archive):
             yield _labelled(opened.read(row["file"]), row, source="muxspace", split="test")
 
@@ -141,7 +142,7 @@ def digest_files(archive: Path, splits: Set[str] | None) -> frozenset[str]:
     """
     if not archive.exists():
         return frozenset()
-    with _open_archive(archive) as opened:
+    with _open_archive(archive) as opened, _readable(archive):
         wanted = [r["file"] for r in _rows(opened, archive) if splits is None or r["split"] in splits]
         return frozenset(hashlib.sha256(opened.read(name)).hexdigest() for name in wanted)
 
@@ -168,9 +169,9 @@ def read_labelled_csv(table: Path) -> Iterator[Picture]:
     Raises:
         DatasetError: a column or a picture is missing, or a path leads outside the CSV's folder.
     """
-    with table.open(newline="", encoding="utf-8") as stream:
+    with table.open(newline="", encoding="utf-8") as stream, _readable(table):
         for row in csv.DictReader(stream):
-            if not {"file", "label"} <= row.keys():
+            if not {"file", "label"} <= {name for name, value in row.items() if value is not None}:
                 raise DatasetError(f"{table.name} needs the columns file and label (and optionally split)")
             inside = PurePosixPath(row["file"])
             if inside.is_absolute() or ".." in inside.parts:
@@ -283,6 +284,17 @@ def _open_archive(archive: Path) -> zipfile.ZipFile:
         return zipfile.ZipFile(archive)
     except (OSError, zipfile.BadZipFile) as error:
         raise DatasetError(f"cannot open the data set {archive.name}: {error}") from error
+
+
+@contextlib.contextmanager
+def _readable(source: Path) -> Iterator[None]:
+    """Say of which file it is that a column, a member or a value is missing or damaged."""
+    try:
+        yield
+    except KeyError as error:
+        raise DatasetError(f"{source.name} lacks {error.args[0]}") from error
+    except (ValueError, zipfile.BadZipFile, csv.Error) as error:
+        raise DatasetError(f"{source.name} is damaged: {error}") from error
 
 
 def _rows(opened: zipfile.ZipFile, archive: Path) -> list[dict[str, str]]:

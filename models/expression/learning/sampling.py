@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Generic, TypeVar
 
 import keras
 import numpy as np
@@ -61,7 +62,11 @@ class WeightedPick:
         return np.asarray(np.minimum(drawn, len(self._cumulative) - 1), np.int64)
 
 
-class SeededBatches(keras.utils.PyDataset):  # type: ignore[misc]
+Targets = TypeVar("Targets")
+"""What a batch is to learn: an array (b, 7), or that and more."""
+
+
+class SeededBatches(keras.utils.PyDataset, Generic[Targets]):  # type: ignore[misc]
     """Stream of training batches; batch i of epoch e depends on the seed, e and i alone.
 
     So a resumed run sees what an unbroken one would.
@@ -77,11 +82,11 @@ class SeededBatches(keras.utils.PyDataset):  # type: ignore[misc]
     def __len__(self) -> int:
         return self._steps
 
-    def __getitem__(self, index: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    def __getitem__(self, index: int) -> tuple[npt.NDArray[np.float32], Targets]:
         return self.draw(np.random.default_rng((self._seed, self._epoch, index)))
 
-    def draw(self, rng: np.random.Generator) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        """Return crops, float32 (b, side_px, side_px, 1), and targets, float32 (b, 7)."""
+    def draw(self, rng: np.random.Generator) -> tuple[npt.NDArray[np.float32], Targets]:
+        """Return crops, float32 (b, side_px, side_px, 1), and what to learn about them."""
         raise NotImplementedError
 
     def on_epoch_end(self) -> None:
@@ -89,7 +94,7 @@ class SeededBatches(keras.utils.PyDataset):  # type: ignore[misc]
         self._epoch += 1
 
 
-class AugmentedBatches(SeededBatches):
+class AugmentedBatches(SeededBatches[npt.NDArray[np.float32]]):
     """Seeded stream of augmented, standardised training batches of shape (b, side, side, 1) and (b, 7)."""
 
     def __init__(

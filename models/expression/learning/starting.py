@@ -12,7 +12,7 @@ from models.errors import DatasetError
 from models.expression.data.datasets import PackedFaces
 from models.expression.learning.training_config import TrainingConfig
 from models.expression.networks import face_network, mobile_network
-from models.expression.networks.building import FACE_MOBILE, load_network
+from models.expression.networks.building import FACE, FACE_MOBILE, RESIDUAL, first_difference, load_network
 from models.expression.networks.face_weights import read_face_layers
 from models.expression.networks.mobile_weights import read_mobile_layers
 from models.expression.preprocessing import resize_grey, standardise
@@ -24,13 +24,28 @@ STARTING_PICTURES = 256
 """Training pictures whose activations start the batch normalisation of a network that starts from faces."""
 
 
+def check_starts_from_faces(config: TrainingConfig) -> None:
+    """Refuse face-recognition weights for a kind of network that takes none.
+
+    Raises:
+        DatasetError: the configured kind takes none.
+    """
+    kind = config.network.get("kind", RESIDUAL)
+    if kind not in (FACE, FACE_MOBILE):
+        raise DatasetError(
+            f"a {kind} network does not start from face-recognition weights: give --config teacher.toml or "
+            "teacher_mobile.toml, or leave out --faces"
+        )
+
+
 def from_faces(weights: Path, config: TrainingConfig, training: PackedFaces) -> Start:
     """Return a start from the face-recognition weights that the configured kind of network takes.
 
     Raises:
-        DatasetError: the file cannot be read or is another network.
+        DatasetError: the file cannot be read or is another network, or the configured kind starts from no such file.
     """
-    if config.network.get("kind") == FACE_MOBILE:
+    check_starts_from_faces(config)
+    if config.network["kind"] == FACE_MOBILE:
         layers, input_gain = read_mobile_layers(weights), mobile_network.INPUT_GAIN
     else:
         layers, input_gain = read_face_layers(weights), face_network.INPUT_GAIN
@@ -56,19 +71,11 @@ def from_network(path: Path) -> Start:
     source = load_network(path)
 
     def start(model: keras.Model) -> None:
-        own, theirs = _shapes(model), _shapes(source)
-        if own != theirs:
-            differs = next((a, b) for a, b in zip([*own, None], [*theirs, None], strict=False) if a != b)
+        if differs := first_difference(model, source):
             raise DatasetError(
-                f"{path.name} is a network of another shape: it has {differs[1] or 'nothing'} "
-                f"where the configuration asks for {differs[0] or 'nothing'}"
+                f"{path.name} is a network of another shape: it has {differs[1]} "
+                f"where the configuration asks for {differs[0]}"
             )
         model.set_weights(source.get_weights())
 
     return start
-
-
-def _shapes(model: keras.Model) -> list[str]:
-    """Describe the input and, in order, every weight by its layer and shape."""
-    weights = [f"{w.path} {tuple(w.shape)}" for layer in model.layers for w in layer.weights]
-    return [f"input {tuple(model.input_shape[1:])}", *weights]

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -18,14 +19,18 @@ import numpy.typing as npt
 
 from models.errors import DatasetError
 from models.expression.data.datasets import PackedFaces
+from models.expression.learning.hints import Hints, with_hints, without_hints
 from models.expression.learning.sampling import AugmentedBatches, SeededBatches, sampling_weights
 from models.expression.learning.training_config import TRAINED_FILE, TrainingConfig
 from models.expression.learning.views import LabelledViews, ViewBatches
 from models.expression.measuring.scoring import accuracy, macro_recall
 from models.expression.networks.architectures import count_macs
-from models.expression.networks.building import build_from_table, without_gradients
+from models.expression.networks.building import build_from_table, first_difference, without_gradients
 from models.expression.preprocessing import resize_grey, standardise
 from models.expression.taxonomy import N_LABELS
+
+CHECKPOINT_FILE = "checkpoint.keras"
+"""Where an interrupted run goes on from: weights, optimiser and, beside the answer, the hints."""
 
 SETTLING_STEPS = 200
 EPOCH_SETTLING_STEPS = 60
@@ -86,7 +91,7 @@ class EpochReport(keras.callbacks.Callback):  # type: ignore[misc]
         *,
         out: Path,
         validation: PackedFaces,
-        batches: SeededBatches,
+        batches: SeededBatches[Any],
         history: list[dict[str, float]],
     ):
         super().__init__()
@@ -100,7 +105,7 @@ class EpochReport(keras.callbacks.Callback):  # type: ignore[misc]
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         """Score, save and print one line; runs while the averaged weights are swapped in."""
         row = {"epoch": float(epoch), "loss": float((logs or {}).get("loss", math.nan))}
-        self.model.save(self._out / TRAINED_FILE, include_optimizer=False)
+        without_hints(self.model).save(self._out / TRAINED_FILE, include_optimizer=False)
         settled = settle_statistics(self._out / TRAINED_FILE, self._batches, steps=EPOCH_SETTLING_STEPS)
         row |= score_by_source(settled, self._grey, self._validation)
         row["elapsed_s"] = time.monotonic() - self._start_s
@@ -144,6 +149,7 @@ def train(
     resume: bool = False,
     prepare: Callable[[keras.Model], None] | None = None,
     views: LabelledViews | None = None,
+    hints: Hints | None = None,
     extra_callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> TrainingResult:
     """Train from scratch, or go on from the last finished epoch in `out` if `resume`.
@@ -157,11 +163,12 @@ def train(
         resume: go on from `out`.
         prepare: gives a new network its first weights, where they are not random.
         views: what to learn from instead of freshly distorted pictures.
+        hints: what the teachers' inner layers see in those views, to be learned too.
         extra_callbacks: further Keras callbacks.
 
     Raises:
-        DatasetError: a validation picture is also a training picture, or the views have another size than the
-            network's input.
+        DatasetError: a validation picture is also a training picture, the views have another size than the
+            network's input, or the checkpoint in `out` is of another network.
     """
     if set(training.digests) & set(validation.digests):
         raise DatasetError("a validation picture is also a training picture")
@@ -171,9 +178,9 @@ def train(
     keras.mixed_precision.set_global_policy(settings.precision)
     steps = settings.epoch_pictures // settings.batch_size
     history = _read_history(out) if resume else []
-    model = _compiled(config, out=out, resume=resume, prepare=prepare)
+    model = _compiled(config, out=out, resume=resume, prepare=prepare, hints=hints)
     side_px = int(model.input_shape[1])
-    batches = _batches(config, training, views, steps=steps, side_px=side_px, first_epoch=len(history))
+    batches = _batches(config, training, views, hints, steps=steps, side_px=side_px, first_epoch=len(history))
     callbacks = [
         CosineByProgress(
             peak=settings.peak_learning_rate,
@@ -182,7 +189,7 @@ def train(
             first_step=steps * len(history),
             limit_s=limit_s,
         ),
-        keras.callbacks.ModelCheckpoint(out / "checkpoint.keras"),
+        keras.callbacks.ModelCheckpoint(out / CHECKPOINT_FILE),
         keras.callbacks.SwapEMAWeights(swap_on_epoch=True),
         EpochReport(out=out, validation=validation, batches=batches, history=history),
         *extra_callbacks,
@@ -222,7 +229,7 @@ def drawing_weights(config: TrainingConfig, training: PackedFaces) -> npt.NDArra
 
 
 def settle_statistics(
-    model_path: Path, batches: SeededBatches, *, steps: int = SETTLING_STEPS
+    model_path: Path, batches: SeededBatches[Any], *, steps: int = SETTLING_STEPS
 ) -> keras.Model:
     """Let batch normalisation see the averaged weights, whose activations no training step ever met.
 
@@ -260,18 +267,25 @@ def _batches(
     config: TrainingConfig,
     training: PackedFaces,
     views: LabelledViews | None,
+    hints: Hints | None,
     *,
     steps: int,
     side_px: int,
     first_epoch: int,
-) -> SeededBatches:
+) -> SeededBatches[Any]:
     if views is None:
         return augmented_batches(config, training, steps=steps, side_px=side_px, first_epoch=first_epoch)
-    return _view_batches(config, views, steps=steps, side_px=side_px, first_epoch=first_epoch)
+    return _view_batches(config, views, hints, steps=steps, side_px=side_px, first_epoch=first_epoch)
 
 
 def _view_batches(
-    config: TrainingConfig, views: LabelledViews, *, steps: int, side_px: int, first_epoch: int
+    config: TrainingConfig,
+    views: LabelledViews,
+    hints: Hints | None,
+    *,
+    steps: int,
+    side_px: int,
+    first_epoch: int,
 ) -> ViewBatches:
     if views.grey.shape[1] != side_px:
         raise DatasetError(f"the views have {views.grey.shape[1]} px, the network reads {side_px} px")
@@ -283,19 +297,29 @@ def _view_batches(
         steps_per_epoch=steps,
         seed=settings.seed,
         first_epoch=first_epoch,
+        hints=None if hints is None else hints.values,
     )
 
 
 def _compiled(
-    config: TrainingConfig, *, out: Path, resume: bool, prepare: Callable[[keras.Model], None] | None
+    config: TrainingConfig,
+    *,
+    out: Path,
+    resume: bool,
+    prepare: Callable[[keras.Model], None] | None,
+    hints: Hints | None,
 ) -> keras.Model:
-    checkpoint = out / "checkpoint.keras"
-    if resume and checkpoint.exists():
-        return keras.models.load_model(checkpoint)
     settings = config.training
     model = build_from_table(config.network, fast=True)
-    if prepare:
+    checkpoint = out / CHECKPOINT_FILE
+    resumes = resume and checkpoint.exists()
+    if prepare and not resumes:
         prepare(model)
+    answer_loss = keras.losses.CategoricalCrossentropy(from_logits=True)
+    if hints is not None:
+        model = with_hints(model, hints.values.shape[1])
+    if resumes:
+        return _resumed(checkpoint, model)
     model.compile(
         optimizer=keras.optimizers.SGD(
             settings.peak_learning_rate,
@@ -305,12 +329,29 @@ def _compiled(
             use_ema=True,
             ema_momentum=settings.ema_decay,
         ),
-        loss=keras.losses.CategoricalCrossentropy(from_logits=True),
+        loss=answer_loss if hints is None else [answer_loss, keras.losses.MeanSquaredError()],
+        loss_weights=None if hints is None else [1.0, settings.hint_weight],
         jit_compile=False,
     )
     return model
 
 
+def _resumed(checkpoint: Path, expected: keras.Model) -> keras.Model:
+    try:
+        model = keras.models.load_model(checkpoint)
+    except (OSError, ValueError, TypeError) as error:
+        raise DatasetError(f"cannot go on from {checkpoint}: {error}") from error
+    if differs := first_difference(expected, model):
+        raise DatasetError(
+            f"cannot go on from {checkpoint}: it has {differs[1]} where the configuration asks for {differs[0]}; "
+            "give the configuration that it was trained with, or another --out"
+        )
+    return model
+
+
 def _read_history(out: Path) -> list[dict[str, float]]:
     path = out / "history.json"
-    return json.loads(path.read_text("utf-8")) if path.exists() else []
+    try:
+        return list(json.loads(path.read_text("utf-8"))) if path.exists() else []
+    except ValueError as error:
+        raise DatasetError(f"cannot go on: {path} is damaged: {error}") from error

@@ -41,6 +41,10 @@ class TrainingSettings:
     class_balance: float = 0.45
     soft_label_share: float = 0.7
     """Weight of a teacher's answer in the target, where soft labels are given."""
+    hint_directions: int = 0
+    """Directions of the teachers' pooled features that a student of views also learns; 0: none."""
+    hint_weight: float = 1.0
+    """Weight of their squared error beside the answer's loss."""
     source_shares: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -74,7 +78,7 @@ def read_config(path: Path = DEFAULT_CONFIG) -> TrainingConfig:
         path = CONFIGS_DIR / path.name
     try:
         raw = tomllib.loads(path.read_text("utf-8"))
-    except (OSError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise DatasetError(f"cannot read the training configuration {path.name}: {error}") from error
     return _config(raw, path)
 
@@ -94,17 +98,27 @@ def config_from_run(run: Path) -> TrainingConfig:
 
 
 def read_run(run: Path) -> dict[str, Any]:
-    """Return what `train` wrote about a run, or an empty table."""
+    """Return what `train` wrote about a run, or an empty table.
+
+    Raises:
+        DatasetError: the file is no JSON table.
+    """
     path = run / "run.json"
-    return json.loads(path.read_text("utf-8")) if path.exists() else {}
+    try:
+        return dict(json.loads(path.read_text("utf-8"))) if path.exists() else {}
+    except (ValueError, TypeError) as error:
+        raise DatasetError(f"{path} is damaged: {error}") from error
 
 
 def _config(raw: Mapping[str, Any], path: Path) -> TrainingConfig:
-    network = dict(raw.get("network", {}))
-    if "stages" in network:
-        network["stages"] = tuple((int(c), int(b)) for c, b in network["stages"])
-    if "inner_channels" in network:
-        network["inner_channels"] = tuple(int(c) for c in network["inner_channels"])
+    try:
+        network = dict(raw.get("network", {}))
+        if "stages" in network:
+            network["stages"] = tuple((int(c), int(b)) for c, b in network["stages"])
+        if "inner_channels" in network:
+            network["inner_channels"] = tuple(int(c) for c in network["inner_channels"])
+    except (AttributeError, TypeError, ValueError) as error:
+        raise DatasetError(f"{path.name} describes no network: {error}") from error
     return TrainingConfig(
         network=network,
         training=_fill(TrainingSettings, raw.get("training", {}), path),

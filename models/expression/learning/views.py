@@ -57,16 +57,37 @@ class LabelledViews:
         np.savez(path, grey=self.grey, answers=self.answers, labels=self.labels, origin=self.origin)
 
 
-def views_origin(faces: PackedFaces, *, seed: int, count: int, teachers: Sequence[str]) -> str:
-    """Return a hexadecimal digest that tells views of other pictures, draws or teachers apart.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drawing:
+    """How views are drawn.
+
+    Attributes:
+        count: how many views; rounded down to whole batches of `BATCH`, at least one.
+        side_px: side of the student's input.
+        weights: float64 (n,), probability of each picture of being drawn.
+        augmentation: distortions, and shares of blended and spoiled views.
+        seed: of every draw.
+    """
+
+    count: int
+    side_px: int
+    weights: npt.NDArray[np.float64]
+    augmentation: AugmentationSettings
+    seed: int
+
+
+def views_origin(faces: PackedFaces, drawing: Drawing, *, teachers: Sequence[str]) -> str:
+    """Return a hexadecimal digest that tells views of other pictures, drawn otherwise or answered by others apart.
 
     Args:
         faces: training pictures.
-        seed: of every draw.
-        count: how many views were asked for.
+        drawing: how they are drawn.
         teachers: digests of the teachers' files.
     """
-    return hashlib.sha256("\n".join([*faces.digests, str(seed), str(count), *teachers]).encode()).hexdigest()
+    # In single precision: the last bits of a power depend on the processor.
+    weights = hashlib.sha256(drawing.weights.astype(np.float32).tobytes()).hexdigest()
+    drawn = [drawing.count, drawing.side_px, weights, drawing.augmentation, drawing.seed]
+    return hashlib.sha256("\n".join(map(str, [*faces.digests, *drawn, *teachers])).encode()).hexdigest()
 
 
 def load_views(path: Path, *, origin: str) -> LabelledViews:
@@ -83,11 +104,11 @@ def load_views(path: Path, *, origin: str) -> LabelledViews:
         with np.load(path, allow_pickle=False) as stored:
             arrays = {k: stored[k] for k in ("grey", "answers", "labels")}
             views = LabelledViews(**arrays, origin=str(stored["origin"]))
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise DatasetError(f"cannot read the labelled views in {path.name}: {error}") from None
     if views.origin != origin:
         raise DatasetError(
-            f"{path.name} holds views of other training pictures, another seed or number, or other teachers' answers: "
+            f"{path.name} holds views of other training pictures, drawn otherwise, or other teachers' answers: "
             "remove it, or give another --out"
         )
     return views
@@ -96,12 +117,8 @@ def load_views(path: Path, *, origin: str) -> LabelledViews:
 def label_views(
     faces: PackedFaces,
     teachers: Sequence[tuple[Network, int]],
+    drawing: Drawing,
     *,
-    count: int,
-    side_px: int,
-    weights: npt.NDArray[np.float64],
-    augmentation: AugmentationSettings,
-    seed: int,
     origin: str,
     progress: Callable[[range], Iterable[int]] = iter,
 ) -> LabelledViews:
@@ -113,22 +130,19 @@ def label_views(
     Args:
         faces: training pictures.
         teachers: networks, each with the side of its input in pixels.
-        count: how many views; rounded down to whole batches of `BATCH`, at least one.
-        side_px: side of the student's input.
-        weights: float64 (n,), probability of each picture of being drawn.
-        augmentation: distortions, and shares of blended and spoiled views.
-        seed: of every draw.
+        drawing: how to draw them.
         origin: kept with the views.
         progress: wraps the iteration over batches.
     """
+    augmentation, side_px = drawing.augmentation, drawing.side_px
     sharp_px = max(side for _, side in teachers)
-    batches = max(1, count // BATCH)
+    batches = max(1, drawing.count // BATCH)
     grey = np.zeros((batches * BATCH, side_px, side_px), np.uint8)
     answers = np.zeros((len(grey), N_OUTPUTS), np.float16)
     labels = np.zeros((len(grey), N_OUTPUTS), np.float16)
-    pick = WeightedPick(weights)
+    pick = WeightedPick(drawing.weights)
     for batch in progress(range(batches)):
-        rng = np.random.default_rng((seed, batch))
+        rng = np.random.default_rng((drawing.seed, batch))
         drawn = pick(BATCH, rng=rng)
         sharp = np.stack(
             [augment(faces.grey[i], side_px=sharp_px, settings=augmentation, rng=rng) for i in drawn]
@@ -160,8 +174,11 @@ def _blend(
     return np.rint(blended).astype(np.uint8), mixed
 
 
-class ViewBatches(SeededBatches):
-    """Seeded stream of standardised views, mirrored half of the time, of shape (b, side, side, 1) and (b, 7)."""
+class ViewBatches(SeededBatches[Float32Array | tuple[Float32Array, Float32Array]]):
+    """Seeded stream of standardised views, mirrored half of the time, of shape (b, side, side, 1) and (b, 7).
+
+    With `hints`, (n, d), one row a view, the targets are a pair: that and (b, d).
+    """
 
     def __init__(
         self,
@@ -172,6 +189,7 @@ class ViewBatches(SeededBatches):
         steps_per_epoch: int,
         seed: int,
         first_epoch: int = 0,
+        hints: npt.NDArray[np.float16] | None = None,
     ) -> None:
         super().__init__(
             side_px=views.grey.shape[1], steps_per_epoch=steps_per_epoch, seed=seed, first_epoch=first_epoch
@@ -179,8 +197,11 @@ class ViewBatches(SeededBatches):
         self._views = views
         self._answer_share = answer_share
         self._batch_size = batch_size
+        self._hints = hints
 
-    def draw(self, rng: np.random.Generator) -> tuple[Float32Array, Float32Array]:
+    def draw(
+        self, rng: np.random.Generator
+    ) -> tuple[Float32Array, Float32Array | tuple[Float32Array, Float32Array]]:
         """Return one batch."""
         views, share = self._views, np.float32(self._answer_share)
         drawn = rng.integers(len(views), size=self._batch_size)
@@ -189,4 +210,6 @@ class ViewBatches(SeededBatches):
         grey[mirrored] = grey[mirrored][:, :, ::-1]
         targets = views.answers[drawn].astype(np.float32) * share
         targets += views.labels[drawn].astype(np.float32) * (1 - share)
-        return standardise(grey), targets
+        if self._hints is None:
+            return standardise(grey), targets
+        return standardise(grey), (targets, self._hints[drawn].astype(np.float32))

@@ -29,6 +29,8 @@ from models.expression.temporal import FilterSettings, filter_track
 
 UNREST_FRAMES = 15
 FACES = 5
+CLIPS = 400
+"""Of each kind at most: intervals of four to five points."""
 
 
 def reader_of(predictor: Predictor, *, temperature: float) -> Reader:
@@ -42,7 +44,7 @@ def clip_figures(
     reader: Reader,
     settings: FilterSettings,
     *,
-    clips: int = 400,
+    clips: int = CLIPS,
     seed: int = 0,
 ) -> dict[str, Any]:
     """Measure both kinds of clips on one set.

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from models.errors import ManifestError
+from models.errors import ManifestError, ModelsError
 from models.expression.preprocessing import prepare_batch, resize_grey, to_grey
 from models.expression.taxonomy import LABELS
 
@@ -32,9 +32,17 @@ class LiteRtNetwork:
     """A TFLite file in LiteRT, resized to whatever batch comes."""
 
     def __init__(self, content: bytes, *, threads: int = 1) -> None:
+        """Load a file's bytes.
+
+        Raises:
+            ModelsError: the runtime refuses them.
+        """
         from ai_edge_litert.interpreter import Interpreter
 
-        self._interpreter = Interpreter(model_content=content, num_threads=threads)
+        try:
+            self._interpreter = Interpreter(model_content=content, num_threads=threads)
+        except (ValueError, RuntimeError) as error:
+            raise ModelsError(f"LiteRT takes this for no network: {error}") from error
         self._input = self._interpreter.get_input_details()[0]
         self._output = self._interpreter.get_output_details()[0]
         self._batch = 0

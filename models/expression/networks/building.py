@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,18 @@ def load_network(path: Path) -> keras.Model:
         return keras.models.load_model(path, compile=False)
     except (OSError, ValueError, TypeError) as error:
         raise DatasetError(f"cannot read the network {path}: {error}") from error
+
+
+def describe_weights(model: keras.Model) -> list[str]:
+    """Describe the input and, in order, every weight by its layer and shape."""
+    weights = [f"{w.path} {tuple(w.shape)}" for layer in model.layers for w in layer.weights]
+    return [f"input {tuple(model.input_shape[1:])}", *weights]
+
+
+def first_difference(own: keras.Model, other: keras.Model) -> tuple[str, str] | None:
+    """Return where the shapes of two networks part, as `describe_weights` says it, or None where they do not."""
+    pairs = zip_longest(describe_weights(own), describe_weights(other), fillvalue="nothing")
+    return next(((a, b) for a, b in pairs if a != b), None)
 
 
 def as_function(model: keras.Model) -> Callable[[Float32Array], Float32Array]:

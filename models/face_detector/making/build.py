@@ -28,7 +28,7 @@ from models.manifest import Manifest, TensorSpec, describe_file, write_manifest
 
 NAME = "face_detector"
 ARTIFACT_VERSION = "2"
-COMMAND = "countenance models detector build"
+COMMAND = "countenance models detector build --data DIR --out OUT"
 INT8_FILE = "face_detector_int8.tflite"
 FLOAT32_FILE = "face_detector_float32.tflite"
 NARROW_FILE = "face_detector_narrow.tflite"

@@ -73,6 +73,9 @@ def figures() -> dict[str, Any]:
              "gender_gap_points": 14.2}]}},
         "gaps": [gap],
         "slices": [slice_row],
+        "clips": {"rafdb": {"unrest": {"clips": 0}, "faces": {
+            "clips": 60, "frames": 5, "frame": 0.8, "last_frame": 0.81, "last_frame_95": BOUNDS, "filtered": 0.83,
+            "filtered_95": BOUNDS, "mean": 0.97, "mean_95": BOUNDS}}},
         "detectors": detectors,
         "headline": {
             "accuracy_at_threshold": 0.98, "street_loss_points": 1.25,
@@ -91,6 +94,8 @@ def test_every_measured_part_is_on_the_card(figures: dict[str, Any]) -> None:
     assert "| 0.942 (this artifact) | 56.5 %, 97.9 % | 16.2 | 14.2 |" in card
     assert "Asian over White | 16.2 | [6.6, 25.9]" in card
     assert "| yaw | 40 deg, flat |" in card
+    assert "| RAF-DB | several faces of one label, 5 frames | 60 | 81.0 % [" in card and "97.0 % [" in card
+    assert "one face, unsteady," not in card  # there was no such clip
     assert "Before and after" not in card and "quick look" not in card
 
 
@@ -110,11 +115,17 @@ def test_the_card_of_seven_logits_says_what_the_seventh_does(figures: dict[str, 
 
 
 def test_parts_that_were_left_out_leave_no_section_and_are_named_as_limits(figures: dict[str, Any]) -> None:
-    for part in ("street", "outsiders", "groups", "gaps", "slices"):
+    for part in ("street", "outsiders", "groups", "gaps", "slices", "clips"):
         del figures[part]
     card = render_card(load_manifest(EXPRESSION_DIR), figures)
-    assert "What the street costs" not in card and "Groups of people" not in card
+    assert not any(title in card for title in ("What the street costs", "Groups of people", "Over time"))
     assert "differences between groups of people" in card and "head pose" in card
+
+
+def test_a_look_so_quick_that_no_group_is_large_enough_still_makes_a_card(figures: dict[str, Any]) -> None:
+    for by_path in figures["groups"].values():
+        by_path.update({path: [] for path in ("direct", "street") if path in by_path})
+    assert "after the street:" not in render_card(load_manifest(EXPRESSION_DIR), figures)
 
 
 def test_an_earlier_evaluation_stands_beside_the_new_one(figures: dict[str, Any]) -> None:

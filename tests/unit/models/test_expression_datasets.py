@@ -183,6 +183,12 @@ def test_any_csv_can_be_read_but_not_outside_its_folder(tmp_path: Path) -> None:
     table.write_text("file,label\n../a.png,angry\n", "utf-8")
     with pytest.raises(DatasetError, match="outside"):
         next(read_labelled_csv(table))
+    table.write_text("file,label\na.png\n", "utf-8")
+    with pytest.raises(DatasetError, match="needs the columns file and label"):
+        next(read_labelled_csv(table))
+    table.write_bytes("file,label\na.png,über\n".encode("latin-1"))
+    with pytest.raises(DatasetError, match=r"mine\.csv is damaged"):
+        next(read_labelled_csv(table))
 
 
 @pytest.mark.parametrize("content", [b"", b"not a picture", png(1)[:40]])
@@ -190,6 +196,18 @@ def test_a_file_that_is_no_picture_is_refused_by_name(tmp_path: Path, content: b
     made = archive(tmp_path / "r.zip", "file,split,label\nbad.png,train,happy", {"bad.png": content})
     with pytest.raises(DatasetError, match=r"bad\.png"):
         list(read_rafdb(made))
+
+
+def test_an_archive_that_lacks_a_column_or_a_picture_is_refused_by_name(tmp_path: Path) -> None:
+    made = archive(tmp_path / "r.zip", "file,label\na.png,happy", {"a.png": png(1)})
+    with pytest.raises(DatasetError, match=r"r\.zip lacks split"):
+        list(read_rafdb(made))
+    made = archive(tmp_path / "r.zip", "file,split,label\ngone.png,train,happy", {})
+    with pytest.raises(DatasetError, match=r"r\.zip lacks .*gone\.png"):
+        list(read_rafdb(made))
+    votes = archive(tmp_path / "f.zip", f"{HEADER}\na.png,Training,happy,many,0,0,0,0,0,0,0,0,0", {})
+    with pytest.raises(DatasetError, match=r"f\.zip is damaged"):
+        list(read_ferplus(votes))
 
 
 def test_a_missing_or_foreign_archive_is_refused(tmp_path: Path) -> None:

@@ -184,19 +184,62 @@ def command(*words: object) -> int:
     return int(arguments.handler(arguments))
 
 
-def test_the_commands_lead_from_any_labelled_folder_to_a_card(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def labelled_folder(folder: Path) -> Path:
     pictures = itertools.chain(
         itertools.product(("train",), range(6), range(8)), itertools.product(("test",), range(6), range(2))
     )
     for split, label, index in pictures:
-        path = tmp_path / "data" / split / LABELS[label] / f"{index}.png"
+        path = folder / split / LABELS[label] / f"{index}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         cv2.imwrite(str(path), stripes(label, index + 100 * (split == "test")))
+    return folder
+
+
+def test_a_student_of_views_and_hints_goes_on_only_as_it_began(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, teacher, out = labelled_folder(tmp_path / "data"), tmp_path / "teacher", tmp_path / "student"
+    (tmp_path / "teacher.toml").write_text(TINY_CONFIG, "utf-8")
+    assert command("train", "--data", data, "--config", tmp_path / "teacher.toml", "--out", teacher) == 0
+
+    def distil(*, directions: int = 4, epochs: int = 1, mix_share: float = 0.3, resume: bool = True) -> int:
+        config = TINY_CONFIG.replace("epochs = 1", f"epochs = {epochs}\nhint_directions = {directions}")
+        mine = tmp_path / "student.toml"
+        mine.write_text(f"{config}[augmentation]\nmix_share = {mix_share}\n", "utf-8")
+        words = ["--data", data, "--config", mine, "--teacher", teacher, "--views", 128, "--out", out]
+        return command("distil", *words, *(["--resume"] if resume else []))
+
+    assert distil(directions=17, resume=False) == 2
+    assert "hint_directions must lie in 1..16" in capsys.readouterr().err
+    assert not out.exists()
+    assert distil(resume=False) == 0
+    with np.load(out / "hints.npz") as kept:
+        assert kept["values"].shape == (128, 4)
+    facts = (out / "run.json").read_text("utf-8")
+    drawn = (out / "views.npz").stat().st_mtime_ns
+
+    assert distil(mix_share=0.4) == 2
+    assert "drawn otherwise" in capsys.readouterr().err
+    assert distil(directions=5) == 2
+    assert "holds 4 directions, the configuration asks for 5" in capsys.readouterr().err
+    (out / "hints.npz").unlink()
+    assert distil(directions=5, epochs=2) == 2
+    assert "cannot go on from" in capsys.readouterr().err
+    assert (out / "run.json").read_text("utf-8") == facts
+
+    (out / "hints.npz").unlink()
+    assert distil(epochs=2) == 0
+    assert len(json.loads((out / "history.json").read_text("utf-8"))) == 2
+    assert (out / "views.npz").stat().st_mtime_ns == drawn
+    assert json.loads((out / "run.json").read_text("utf-8"))["command"].endswith("--resume")
+
+
+def test_the_commands_lead_from_any_labelled_folder_to_a_card(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     config = tmp_path / "tiny.toml"
     config.write_text(TINY_CONFIG, "utf-8")
-    data, run, artifact = tmp_path / "data", tmp_path / "run", tmp_path / "artifact"
+    data, run, artifact = labelled_folder(tmp_path / "data"), tmp_path / "run", tmp_path / "artifact"
     figures, card = tmp_path / "figures.json", tmp_path / "card.md"
     assert command("train", "--data", data, "--config", config, "--out", run) == 0
     network = run / "averaged.keras"

@@ -15,6 +15,7 @@ pytest.importorskip("keras", reason="needs the train extra")
 
 from models.expression.learning.views import (
     BATCH,
+    Drawing,
     LabelledViews,
     ViewBatches,
     label_views,
@@ -54,16 +55,17 @@ def lower_half_is_light(crops: np.ndarray) -> np.ndarray:
     return logits
 
 
+def drawn_evenly(augmentation: AugmentationSettings, *, count: int = BATCH, seed: int = 1) -> Drawing:
+    return Drawing(count=count, side_px=16, weights=np.full(64, 1 / 64), augmentation=augmentation, seed=seed)
+
+
 def views(augmentation: AugmentationSettings, *, count: int = BATCH, seed: int = 1) -> LabelledViews:
+    drawing = drawn_evenly(augmentation, count=count, seed=seed)
     return label_views(
         halves(64),
         [(lower_half_is_light, 24), (lower_half_is_light, 32)],
-        count=count,
-        side_px=16,
-        weights=np.full(64, 1 / 64),
-        augmentation=augmentation,
-        seed=seed,
-        origin=views_origin(halves(64), seed=seed, count=count, teachers=["one", "another"]),
+        drawing,
+        origin=views_origin(halves(64), drawing, teachers=["one", "another"]),
     )
 
 
@@ -95,9 +97,8 @@ def test_teachers_are_asked_about_the_mirror_image_too() -> None:
     quarter = np.full((1, 32, 32), 40, np.uint8)
     quarter[:, :16, :16] = 210
     faces = replace(halves(1), grey=quarter)
-    drawn = label_views(
-        faces, [(upper_left_is_light, 16)], count=BATCH, side_px=16, weights=np.ones(1), augmentation=PLAIN, seed=1, origin=""
-    )  # fmt: skip
+    drawing = replace(drawn_evenly(PLAIN), weights=np.ones(1))
+    drawn = label_views(faces, [(upper_left_is_light, 16)], drawing, origin="")
     np.testing.assert_allclose(drawn.answers[:, :2], 0.5, atol=1e-3)
 
 
@@ -129,13 +130,17 @@ def test_a_file_that_holds_no_views_is_refused(tmp_path: Path) -> None:
 def test_views_of_other_pictures_draws_or_teachers_are_refused(tmp_path: Path) -> None:
     views(PLAIN).save(tmp_path / "views.npz")
     both, pictures = ["one", "another"], halves(64)
-    kept = views_origin(pictures, seed=1, count=BATCH, teachers=both)
+    as_it_was = drawn_evenly(PLAIN)
+    kept = views_origin(pictures, as_it_was, teachers=both)
     assert load_views(tmp_path / "views.npz", origin=kept).origin == kept
     for origin in (
-        views_origin(halves(66), seed=1, count=BATCH, teachers=both),
-        views_origin(pictures, seed=2, count=BATCH, teachers=both),
-        views_origin(pictures, seed=1, count=2 * BATCH, teachers=both),
-        views_origin(pictures, seed=1, count=BATCH, teachers=["one", "a third"]),
+        views_origin(halves(66), as_it_was, teachers=both),
+        views_origin(pictures, as_it_was, teachers=["one", "a third"]),
+        views_origin(pictures, replace(as_it_was, seed=2), teachers=both),
+        views_origin(pictures, replace(as_it_was, count=2 * BATCH), teachers=both),
+        views_origin(pictures, replace(as_it_was, side_px=24), teachers=both),
+        views_origin(pictures, replace(as_it_was, weights=np.eye(64)[0]), teachers=both),
+        views_origin(pictures, drawn_evenly(replace(PLAIN, mix_share=0.3)), teachers=both),
     ):
         with pytest.raises(DatasetError, match="remove it, or give another --out"):
             load_views(tmp_path / "views.npz", origin=origin)
@@ -164,7 +169,6 @@ def test_batches_mix_answers_with_labels_and_mirror_half_of_the_views() -> None:
     [
         (["--views", "500"], "--views needs a --teacher RUN"),
         (["--views", "500", "--teacher", "run", "--labels-only"], "leave out --add-labels and --labels-only"),
-        (["--views", "0", "--teacher", "run"], "--views must be at least 1"),
     ],
 )
 def test_distil_refuses_what_views_cannot_go_with(
