@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 
+# First of all: where TensorFlow was loaded before it, its codec crashes the process. No program of ours loads both.
+import aiortc  # noqa: F401
 import pytest
 import structlog
 from hypothesis import settings

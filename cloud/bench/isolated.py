@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from typing import ParamSpec, TypeVar
 
 from cloud.errors import DemoError
+from models.quiet import quiet_standard_error
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -35,19 +35,6 @@ def in_fresh_process(measure: Callable[P, T], *args: P.args, **kwargs: P.kwargs)
             return pool.submit(_quietly, measure, args, kwargs).result()
         except BrokenProcessPool:
             raise DemoError(f"the process that measured ({measure.__name__}) died") from None
-
-
-@contextmanager
-def quiet_standard_error() -> Iterator[None]:
-    """Keep the greetings of native libraries, which no setting silences, off the terminal."""
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
 
 
 def _quietly(measure: Callable[..., T], args: tuple[object, ...], kwargs: dict[str, object]) -> T:

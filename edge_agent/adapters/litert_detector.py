@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -13,6 +10,7 @@ from edge_agent.errors import DetectorError
 from edge_agent.frames import UInt8Array
 from edge_agent.geometry import Float32Array
 from models.manifest import Manifest
+from models.quiet import quiet_standard_error
 
 try:
     from ai_edge_litert.interpreter import Interpreter
@@ -37,7 +35,7 @@ class LiteRtNetwork:
             DetectorError: the runtime refuses the file, or its tensors are not a face network's.
         """
         try:
-            with _quiet_standard_error():
+            with quiet_standard_error():
                 self._interpreter = Interpreter(model_content=content, num_threads=1)
                 self._interpreter.allocate_tensors()
             inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
@@ -84,24 +82,6 @@ def load_network(manifest: Manifest, variant_id: str) -> LiteRtNetwork:
     """
     variant = manifest.variant(variant_id)
     return LiteRtNetwork(manifest.read(variant_id), detector_id=1 + manifest.variants.index(variant))
-
-
-@contextlib.contextmanager
-def _quiet_standard_error() -> Iterator[None]:
-    """Keep the runtime's greeting, which no setting silences, out of the status line."""
-    try:
-        kept = os.dup(2)
-    except OSError:
-        yield
-        return
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
 
 
 def _input_lookup(detail: dict[str, Any]) -> Any:

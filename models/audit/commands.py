@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from models.errors import DatasetError, ModelsError
+from models.expression.commands.backend import use_tensorflow
 from models.expression.loading import load_expression
 from models.manifest import ARTIFACTS_DIR, Manifest, load_manifest
 from models.writing import write_figures
@@ -22,11 +23,9 @@ KEPT_FROM_BEFORE = ("headline", "gaps", "measured", "artifact")
 
 def evaluate(arguments: argparse.Namespace) -> int:
     """Measure the artifacts on everything found, and write the figures; returns the exit status."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    # The peer and the timing need it, also in a shell where something was just trained on another backend.
-    os.environ["KERAS_BACKEND"] = "tensorflow"
     if arguments.record and arguments.limit is not None:
         raise ModelsError("--record keeps figures of whole test sets: leave --limit out")
+    use_tensorflow()
     from models.audit.accuracy import Engines
     from models.audit.run import AuditRequest, run_audit
     from models.expression.measuring.engines import litert_predictor, mini_xception_predictor

@@ -13,6 +13,7 @@ from models.errors import TensorShapeError
 from models.face_detector import decoding
 from models.face_detector.decoding import Detections, Letterbox
 from models.face_detector.preprocessing import letterbox_frame
+from models.quiet import quiet_standard_error
 
 Float32Array = npt.NDArray[np.float32]
 
@@ -26,8 +27,9 @@ class Detector:
         Raises:
             TensorShapeError: its outputs are others.
         """
-        self._interpreter = Interpreter(model_content=content, num_threads=1)
-        self._interpreter.allocate_tensors()
+        with quiet_standard_error():
+            self._interpreter = Interpreter(model_content=content, num_threads=1)
+            self._interpreter.allocate_tensors()
         self._input = self._interpreter.get_input_details()[0]
         outputs = {int(o["shape"][-1]): int(o["index"]) for o in self._interpreter.get_output_details()}
         if set(outputs) != {1, 16}:

@@ -28,7 +28,7 @@ def modules_of(*packages: str) -> list[str]:
 
 
 SERVING_MODELS = frozenset(
-    {"models", "models.errors", "models.manifest"}
+    {"models", "models.errors", "models.manifest", "models.quiet"}
     | {
         module_name(path)
         for folder in ("expression", "face_crop", "face_detector")

@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from models.errors import DatasetError
+from models.expression.commands.backend import use_tensorflow
 from models.expression.commands.learning import with_soft_labels
 from models.expression.commands.reading import load_parts, progress_bar, read_chosen_config
 from models.expression.loading import load_expression
@@ -33,7 +33,7 @@ AWARE_RATE = 1e-3
 
 def quantise(arguments: argparse.Namespace) -> int:
     """Write the int8 and float TFLite files of a finished run, rounded in training too if asked for."""
-    _use_tensorflow()
+    use_tensorflow()
     from models.expression.exporting.artifact import REPRESENTATIVE_PICTURES, rebuild_float32
     from models.expression.exporting.quantise import (
         representative_inputs,
@@ -74,7 +74,7 @@ def quantise(arguments: argparse.Namespace) -> int:
 
 def calibrate(arguments: argparse.Namespace) -> int:
     """Fit temperature and threshold on validation pictures, and store them in the artifact's manifest."""
-    _use_tensorflow()
+    use_tensorflow()
     from dataclasses import replace
 
     from models.expression.exporting.artifact import calibrate_on_validation
@@ -141,7 +141,7 @@ def smooth(arguments: argparse.Namespace) -> int:
 
 def export(arguments: argparse.Namespace) -> int:
     """Quantise, calibrate and write a whole artifact."""
-    _use_tensorflow()
+    use_tensorflow()
     from datetime import UTC, datetime
 
     from models.expression.exporting.artifact import (
@@ -206,12 +206,6 @@ def _outside(data: Path, config: TrainingConfig, validation: PackedFaces) -> Seq
     )
     # A folder that holds none of them still has faces that can be spoiled.
     return outside or spoiled_copies(validation.grey, seed=config.training.seed)
-
-
-def _use_tensorflow() -> None:
-    """Let Keras run on TensorFlow, whatever trained the network: the converter knows no other backend."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    os.environ["KERAS_BACKEND"] = "tensorflow"
 
 
 def _aware_network(

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from models.errors import DatasetError
+from models.expression.commands.backend import load_keras
 from models.expression.commands.reading import load_parts, read_chosen_config
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def refuse_hints(config: TrainingConfig) -> None:
 
 def prepare_backend(arguments: argparse.Namespace) -> TrainingConfig:
     """Quieten and size the numeric libraries, and read the configuration that `--config` names."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    load_keras()
     import cv2
     import keras
 

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from models.errors import ManifestError, ModelsError
 from models.expression.preprocessing import prepare_batch, resize_grey, to_grey
 from models.expression.taxonomy import LABELS
+from models.quiet import quiet_standard_error
 
 UInt8Array = npt.NDArray[np.uint8]
 Float32Array = npt.NDArray[np.float32]
@@ -40,7 +41,8 @@ class LiteRtNetwork:
         from ai_edge_litert.interpreter import Interpreter
 
         try:
-            self._interpreter = Interpreter(model_content=content, num_threads=threads)
+            with quiet_standard_error():
+                self._interpreter = Interpreter(model_content=content, num_threads=threads)
         except (ValueError, RuntimeError) as error:
             raise ModelsError(f"LiteRT takes this for no network: {error}") from error
         self._input = self._interpreter.get_input_details()[0]
