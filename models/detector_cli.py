@@ -10,7 +10,7 @@ from typing import Any
 
 from models.arguments import whole_number
 from models.errors import ModelsError
-from models.writing import write_figures
+from models.writing import check_place, write_figures
 
 _BUILD_EXAMPLES = """examples:
   countenance models detector build --data ../data --out out/detector
@@ -124,6 +124,7 @@ def _rehearse(arguments: argparse.Namespace) -> int:
     from models.manifest import ARTIFACTS_DIR, load_manifest
 
     try:
+        check_place(arguments.out)
         manifest = load_manifest(arguments.artifact or ARTIFACTS_DIR / "face_detector")
         detectors = {ORIGINAL: Detector(obtain_wheel(arguments.wheel).network)}
         detectors |= {v.id: Detector(manifest.read(v.id)) for v in manifest.variants}
@@ -148,6 +149,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     from models.manifest import ARTIFACTS_DIR, load_manifest
 
     try:
+        check_place(arguments.out)
         manifest = load_manifest(arguments.artifact or ARTIFACTS_DIR / "face_detector")
         wheel = obtain_wheel(arguments.wheel)
         with tqdm(unit="picture", disable=None) as bar:

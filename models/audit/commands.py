@@ -16,7 +16,7 @@ from models.errors import DatasetError, ModelsError
 from models.expression.commands.backend import use_tensorflow
 from models.expression.loading import load_expression
 from models.manifest import ARTIFACTS_DIR, Manifest, load_manifest
-from models.writing import write_figures
+from models.writing import check_place, write_figures
 
 KEPT_FROM_BEFORE = ("headline", "gaps", "measured", "artifact")
 
@@ -25,6 +25,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
     """Measure the artifacts on everything found, and write the figures; returns the exit status."""
     if arguments.record and arguments.limit is not None:
         raise ModelsError("--record keeps figures of whole test sets: leave --limit out")
+    check_place(arguments.out)
     use_tensorflow()
     from models.audit.accuracy import Engines
     from models.audit.run import AuditRequest, run_audit

@@ -9,7 +9,7 @@ from pathlib import Path
 from models.errors import ModelsError
 from models.expression.commands.reading import load_parts, progress_bar, read_chosen_config, read_file
 from models.expression.loading import load_expression
-from models.writing import write_figures
+from models.writing import check_place, write_figures
 
 
 def choose(arguments: argparse.Namespace) -> int:
@@ -55,6 +55,7 @@ def compare(arguments: argparse.Namespace) -> int:
     from models.expression.measuring.evaluate import load_test_sets
     from models.face_detector.measuring.evaluate import describe_machine
 
+    check_place(arguments.out)
     files = {"/".join(path.parts[-2:]): read_file(path) for path in arguments.files}
     if len(files) < len(arguments.files):
         raise ModelsError("two of the files have the same name in folders of the same name; rename one")
@@ -81,6 +82,8 @@ def framing(arguments: argparse.Namespace) -> int:
     from models.face_detector.runtime import Detector
     from models.manifest import ARTIFACTS_DIR, load_manifest
 
+    if arguments.out:
+        check_place(arguments.out)
     artifact = load_expression(arguments.artifact)
     content = load_manifest(ARTIFACTS_DIR / "face_detector").read("float32")
     read = litert_predictor(artifact.manifest.read(), side_px=artifact.input_side_px)

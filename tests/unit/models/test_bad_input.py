@@ -11,7 +11,7 @@ import pytest
 from models.cli import add_models_commands
 from models.errors import DatasetError, ManifestError, ModelsError
 from models.manifest import ARTIFACTS_DIR, load_manifest, write_manifest
-from models.writing import write_figures
+from models.writing import check_place, write_figures
 
 pytest.importorskip("keras", reason="needs the train extra")
 
@@ -125,10 +125,31 @@ def test_a_file_that_is_no_network_is_refused_by_the_runtime() -> None:
         LiteRtNetwork(np.arange(64, dtype=np.uint8).tobytes())
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["evaluate", "--data", "no data"],
+        ["compare", "--data", "no data", "none.tflite"],
+        ["framing", "--data", "no data"],
+        ["detector", "rehearse", "--data", "no data"],
+        ["detector", "evaluate", "--data", "no data"],
+    ],
+)
+def test_a_place_that_cannot_be_written_is_refused_before_anything_is_read(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = parse([*words, "--out", str(tmp_path)])
+    assert arguments.handler(arguments) == 2
+    assert "cannot be written: it is a folder" in capsys.readouterr().err
+
+
 def test_figures_and_manifests_that_cannot_be_written_say_where(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way", "utf-8")
-    with pytest.raises(ModelsError, match=r"figures\.json cannot be written"):
-        write_figures(tmp_path / "file" / "figures.json", {})
+    for write in (check_place, lambda path: write_figures(path, {})):
+        with pytest.raises(ModelsError, match=r"figures\.json cannot be written"):
+            write(tmp_path / "file" / "figures.json")
+    check_place(tmp_path / "new" / "figures.json")
+    assert (tmp_path / "new").is_dir() and not (tmp_path / "new" / "figures.json").exists()
     manifest = load_manifest(ARTIFACTS_DIR / "expression")
     with pytest.raises(ManifestError, match=r"manifest\.json cannot be written"):
         write_manifest(replace(manifest, directory=tmp_path / "file"))
