@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-# First of all: where TensorFlow was loaded before it, its codec crashes the process. No program of ours loads both.
+# First of all: where TensorFlow was loaded before it, its SRTP library crashes the process.
 import aiortc  # noqa: F401
 import pytest
 import structlog

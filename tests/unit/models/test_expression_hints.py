@@ -94,14 +94,12 @@ def test_a_file_keeps_hints_for_the_views_that_they_belong_to(tmp_path: Path) ->
 def test_each_teacher_counts_the_same_however_large_its_features_are() -> None:
     views, lift = light_views(300)
 
-    def left_less_right(crops: np.ndarray) -> np.ndarray:
-        """Large features that have nothing to do with how happy a view is."""
-        noise = np.random.default_rng(len(crops)).normal(size=(len(crops), 1))
-        return (1000 * noise).astype(np.float32)
+    def loud_noise(crops: np.ndarray) -> np.ndarray:
+        """Large features that have nothing to do with how happy a view is, none of them with another."""
+        return (1000 * np.random.default_rng(len(crops)).normal(size=(len(crops), 4))).astype(np.float32)
 
-    hints = gather_hints(views, [(halves, 16), (left_less_right, 16)], directions=2)
-    related = [abs(np.corrcoef(hints.values[:, d].astype(float), lift)[0, 1]) for d in range(2)]
-    assert max(related) > 0.7
+    hints = gather_hints(views, [(halves, 16), (loud_noise, 16)], directions=1)
+    assert abs(np.corrcoef(hints.values[:, 0].astype(float), lift)[0, 1]) > 0.9
 
 
 def test_batches_give_each_view_its_own_hint() -> None:
