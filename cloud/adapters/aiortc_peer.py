@@ -17,7 +17,7 @@ from aiortc.exceptions import InvalidAccessError, InvalidStateError
 from cloud.errors import AdmissionError
 from cloud.ports.peers import PeerSink
 from cloud.signaling.ice_servers import IceServer
-from cloud.signaling.offer_sdp import check_offer_sdp
+from cloud.signaling.offer_sdp import check_offer_sdp, is_alone_with
 
 CROPS_LABEL = "crops"
 CTL_LABEL = "ctl"
@@ -104,7 +104,8 @@ class AiortcPeerEngine:
         Raises:
             AdmissionError: the offer is malformed, or asks for more than data channels (code 422).
         """
-        check_offer_sdp(offer_sdp)
+        own_addresses = aioice.ice.get_host_addresses(use_ipv4=True, use_ipv6=True)
+        checked_sdp = check_offer_sdp(offer_sdp, is_alone=is_alone_with(own_addresses))
         servers = [
             RTCIceServer(urls=one.url, username=one.username or None, credential=one.credential or None)
             for one in self._ice_servers()
@@ -113,7 +114,7 @@ class AiortcPeerEngine:
         peer = AiortcPeer(connection, sink)
         try:
             async with asyncio.timeout(ANSWER_TIMEOUT_S):
-                await connection.setRemoteDescription(RTCSessionDescription(sdp=offer_sdp, type="offer"))
+                await connection.setRemoteDescription(RTCSessionDescription(sdp=checked_sdp, type="offer"))
                 await connection.setLocalDescription(await connection.createAnswer())
         except BaseException as error:
             await peer.close()

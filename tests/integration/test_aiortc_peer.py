@@ -1,6 +1,7 @@
 """The answering peer by itself, over this machine's own addresses."""
 
 import asyncio
+import socket
 
 import aioice.ice
 import pytest
@@ -89,3 +90,49 @@ async def test_a_machine_without_a_network_still_talks_to_itself(monkeypatch) ->
     await peer.close()
     await offering.close()
     await asyncio.sleep(0)
+
+
+def only(candidates: list[str], sdp: str) -> str:
+    """Give the offer with these candidates instead of its own."""
+    lines = [line for line in sdp.splitlines() if not line.startswith(("a=candidate", "a=end-of-candidates"))]
+    return "\r\n".join([*lines, *candidates, "a=end-of-candidates", ""])
+
+
+async def test_a_browser_that_offers_names_of_its_own_link_only_is_found_by_its_checks() -> None:
+    offering = RTCPeerConnection(RTCConfiguration(iceServers=[]))
+    channel = offering.createDataChannel("crops")
+    await offering.setLocalDescription(await offering.createOffer())
+    sdp = only(
+        ["a=candidate:1 1 udp 2113937151 5f0c2f6a-3f0e-4f0a-9a52-0c1d3b6e7a11.local 54321 typ host"],
+        offering.localDescription.sdp,
+    )
+    sink = Sink()
+    peer = await AiortcPeerEngine().answer(sdp, sink)
+    try:
+        await offering.setRemoteDescription(RTCSessionDescription(sdp=peer.answer_sdp, type="answer"))
+        await eventually(lambda: channel.readyState == "open", within_s=10)
+        channel.send(b"x")
+        await eventually(lambda: sink.datagrams == [b"x"])
+    finally:
+        await peer.close()
+        await offering.close()
+
+
+async def test_no_packet_goes_to_a_loopback_candidate() -> None:
+    door = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    door.bind(("127.0.0.1", 0))
+    door.settimeout(0)
+    offering = RTCPeerConnection(RTCConfiguration(iceServers=[]))
+    offering.createDataChannel("crops")
+    await offering.setLocalDescription(await offering.createOffer())
+    port = door.getsockname()[1]
+    sdp = only([f"a=candidate:1 1 udp 2130706431 127.0.0.1 {port} typ host"], offering.localDescription.sdp)
+    peer = await AiortcPeerEngine().answer(sdp, Sink())
+    try:
+        await asyncio.sleep(0.5)
+        with pytest.raises(BlockingIOError):
+            door.recvfrom(2_048)
+    finally:
+        door.close()
+        await peer.close()
+        await offering.close()
