@@ -174,7 +174,7 @@ def verify_deletion_receipt(jws: str, public_key: Ed25519PublicKey) -> DeletionC
     """
     try:
         payload = verify_document(jws, public_key, typ=DELETION_TYP, limit_bytes=DELETION_MAX_BYTES)
-        record = msgspec.json.decode(payload, type=_Record)
+        record = msgspec.json.decode(payload, type=DeletionDocument)
         claims = DeletionClaims(
             receipt_id=UUID(record.receipt_id),
             tenant=TenantId(UUID(record.tenant)),
@@ -193,7 +193,9 @@ def verify_deletion_receipt(jws: str, public_key: Ed25519PublicKey) -> DeletionC
     return claims
 
 
-class _Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class DeletionDocument(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a signed deletion receipt says; `counts` are records before and after, by step."""
+
     receipt_id: str
     tenant: str
     session: str

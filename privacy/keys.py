@@ -10,7 +10,7 @@ import hashlib
 import hmac
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Annotated, Protocol
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -183,7 +183,7 @@ def verify_bundle(jws: str, root_public_key: Ed25519PublicKey, now_utc_us: int) 
     """
     try:
         payload = verify_document(jws, root_public_key, typ=BUNDLE_TYP, limit_bytes=BUNDLE_MAX_BYTES)
-        bundle = msgspec.json.decode(payload, type=_Bundle)
+        bundle = msgspec.json.decode(payload, type=BundleDocument)
         keys = [_read_public(record) for record in bundle.keys]
     except (SignatureError, msgspec.MsgspecError, ValueError):
         raise KeyringError("key bundle is malformed or forged") from None
@@ -208,15 +208,19 @@ def derive_frame_keys(session_secret: bytes, info: bytes) -> FrameKeys:
     )
 
 
-class _PublicRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    key_id: str
-    public: str
+class PoolKeyDocument(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One key in a bundle; `public` is base64url without padding."""
+
+    key_id: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{16}$", max_length=16)]
+    public: Annotated[str, msgspec.Meta(pattern="^[A-Za-z0-9_-]{43}$", max_length=43)]
     not_before_utc_us: int
     not_after_utc_us: int
 
 
-class _Bundle(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    keys: list[_PublicRecord]
+class BundleDocument(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a signed bundle of pool keys says (protocol rule K2)."""
+
+    keys: list[PoolKeyDocument]
 
 
 class _PrivateRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -225,7 +229,7 @@ class _PrivateRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     not_after_utc_us: int
 
 
-def _read_public(record: _PublicRecord) -> PoolPublicKey:
+def _read_public(record: PoolKeyDocument) -> PoolPublicKey:
     public_bytes = decode_base64url(record.public)
     if len(public_bytes) != X25519_BYTES or record.key_id != key_id_of(public_bytes):
         raise KeyringError("pool key's id is not its own")

@@ -61,7 +61,7 @@ def verify_ticket(jws: str, public_key: Ed25519PublicKey, *, now_utc_us: int) ->
     """
     try:
         payload = verify_document(jws, public_key, typ=TICKET_TYP, limit_bytes=TICKET_MAX_BYTES)
-        record = msgspec.json.decode(payload, type=_Record)
+        record = msgspec.json.decode(payload, type=TicketDocument)
         session, tenant = SessionId(UUID(record.session)), TenantId(UUID(record.tenant))
     except (SignatureError, msgspec.MsgspecError, ValueError):
         raise TicketError("ticket is malformed or forged") from None
@@ -78,7 +78,9 @@ def verify_ticket(jws: str, public_key: Ed25519PublicKey, *, now_utc_us: int) ->
     )
 
 
-class _Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class TicketDocument(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a signed ticket says (protocol rule S6)."""
+
     session: str
     tenant: str
     receipt_sha256: str

@@ -23,6 +23,9 @@ from cloud.ports.streams import Append, Delivery, EntryKind
 from privacy.wire.gaps import OPEN_MAX_FRAMES
 from privacy.wire.messages import Gap, SkipReason
 
+MEDIA_TIME_MAX_US = (1 << 53) - 1
+"""What a gap can say; a header's media time has 64 bits, and is stored clipped far below either."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shed:
@@ -115,7 +118,7 @@ def _gap(first: ScoreRecord, last_frame: int, now_utc_us: int) -> SessionEvent:
         first_frame=first.frame,
         last_frame=last_frame,
         segment=first.segment,
-        media_time_us=first.media_time_us,
+        media_time_us=max(-MEDIA_TIME_MAX_US, min(first.media_time_us, MEDIA_TIME_MAX_US)),
         reason=SkipReason.LOST.value,
     )
     return SessionEvent(

@@ -15,8 +15,8 @@ from cloud.entries import SealedCrop, SessionEvent
 from privacy.errors import MessageError
 from privacy.ids import SessionId, TenantId
 from privacy.wire.codec import encode_message
-from privacy.wire.messages import Bye, ControlFromAgent, Counters, Gap, Segment, Withdraw
-from privacy.wire.receiver import ReceiverSession, RefusalReason
+from privacy.wire.messages import Bye, ControlFromAgent, Counters, Gap, RefusalReason, Segment, Withdraw
+from privacy.wire.receiver import ReceiverSession
 
 MALFORMED_CONTROL = "malformed_control"
 

@@ -25,9 +25,8 @@ from cloud.workers.ingest_writers import IngestWriters
 from privacy.errors import MessageError
 from privacy.ids import SessionId
 from privacy.wire.codec import decode_signalling, encode_message
-from privacy.wire.messages import Ack, Answer, Offer, Refused, Revoked
+from privacy.wire.messages import Ack, Answer, Offer, RefusalReason, Refused, Revoked
 from privacy.wire.rate import TokenBucket
-from privacy.wire.receiver import RefusalReason
 
 log = structlog.get_logger()
 

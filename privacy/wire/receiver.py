@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from enum import StrEnum
 
 from privacy.envelope import DatagramKind, Header, decode_envelope, unwrap_datagram
 from privacy.errors import EnvelopeError
@@ -16,24 +15,11 @@ from privacy.ids import SessionId
 from privacy.replay import ReplayWindow
 from privacy.wire import limits
 from privacy.wire.codec import decode_control_from_agent
-from privacy.wire.messages import Clock, ClockOffset, ClockReply, ControlFromAgent, Withdraw
+from privacy.wire.messages import Clock, ClockOffset, ClockReply, ControlFromAgent, RefusalReason, Withdraw
 from privacy.wire.rate import TokenBucket
 
 EPOCHS_KEPT = 3
 """Replay windows: this epoch's, and those whose envelopes may still be in the agent's ring."""
-
-
-class RefusalReason(StrEnum):
-    """Why a datagram or message was dropped; counted, never answered."""
-
-    RATE = "rate"
-    MALFORMED = "malformed"
-    FOREIGN_SESSION = "foreign_session"
-    FENCED = "fenced"
-    STALE = "stale"
-    FUTURE = "future"
-    REPLAYED = "replayed"
-    OVER = "over"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,8 +9,7 @@ from privacy.envelope import Codec, DatagramKind, Header, encode_header, wrap_da
 from privacy.ids import SessionId, TenantId
 from privacy.wire import limits
 from privacy.wire.codec import decode_control_from_agent, decode_control_from_ingest, encode_message
-from privacy.wire.messages import Bye, Clock, ClockOffset, Counters, Gap, Withdraw
-from privacy.wire.receiver import RefusalReason
+from privacy.wire.messages import Bye, Clock, ClockOffset, Counters, Gap, RefusalReason, Withdraw
 
 SESSION = SessionId(UUID(int=1))
 NOW = 1_700_000_000_000_000

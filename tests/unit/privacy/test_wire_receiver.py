@@ -21,9 +21,10 @@ from privacy.wire.messages import (
     ClockReply,
     Counters,
     Gap,
+    RefusalReason,
     Withdraw,
 )
-from privacy.wire.receiver import Accepted, ControlEffects, ReceiverSession, RefusalReason
+from privacy.wire.receiver import Accepted, ControlEffects, ReceiverSession
 
 SESSION = SessionId(UUID(int=5))
 S = 1_000_000
