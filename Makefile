@@ -7,12 +7,13 @@
 #   make peers           install what measuring OpenCV's Haar cascade needs, into .venv/peers
 #   make bench           measure the street: 1, 2, 4, 8 viewers (needs about five minutes)
 #   make bench-classify  time the expression network in every runtime (needs about two minutes)
+#   make bench-aggregate time one aggregate worker from score entries to committed packs
 #   make bench-edge      time the face detector beside its peers, and with tracking (needs the data folder)
 #   make evaluate        measure the shipped networks on every test set (needs the data folder)
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test check up peers bench bench-classify bench-edge evaluate clean
+.PHONY: help demo test check up peers bench bench-classify bench-aggregate bench-edge evaluate clean
 
 # The first Python >= 3.11 found; override with `make PYTHON=/path/to/python demo`.
 PYTHON ?= $(firstword $(foreach name,python3 python3.13 python3.12 python3.11 python,\
@@ -64,6 +65,10 @@ bench: $(VENV)/.installed-demo
 bench-classify: $(VENV)/.installed-demo
 	@mkdir -p $(OUT)/bench
 	$(BIN)/countenance bench classify $(if $(COUNTENANCE_DATA),--data $(COUNTENANCE_DATA)) --out $(OUT)/bench/classify.json
+
+bench-aggregate: $(VENV)/.installed-demo
+	@mkdir -p $(OUT)/bench
+	$(BIN)/countenance bench aggregate --out $(OUT)/bench/aggregate.json
 
 # OpenCV 5 has no Haar cascade, so that peer runs in an environment of its own.
 peers: $(VENV)/peers/.installed

@@ -36,8 +36,8 @@ class MemoryLeaseStore:
         return sum(expires_ms > now_ms for expires_ms in self._workers.values())
 
     async def renew(self, holder: str, leases: Collection[Lease], *, ttl_ms: int) -> list[Lease]:
-        """Prolong leases and return those that are still held."""
-        kept = [lease for lease in leases if self.is_held(holder, lease)]
+        """Prolong leases and return those that nobody took meanwhile."""
+        kept = [lease for lease in leases if self._is_last_of(holder, lease)]
         for lease in kept:
             self._leases[lease.shard].expires_ms = self._clock_ms() + ttl_ms
         return kept
@@ -62,12 +62,11 @@ class MemoryLeaseStore:
 
     def is_held(self, holder: str, lease: Lease) -> bool:
         """Say whether a lease may be used to write."""
+        return self._is_last_of(holder, lease) and self._leases[lease.shard].expires_ms > self._clock_ms()
+
+    def _is_last_of(self, holder: str, lease: Lease) -> bool:
         held = self._leases.get(lease.shard)
-        return (
-            held is not None
-            and (held.holder, held.epoch) == (holder, lease.epoch)
-            and held.expires_ms > self._clock_ms()
-        )
+        return held is not None and (held.holder, held.epoch) == (holder, lease.epoch)
 
 
 @dataclass(slots=True, kw_only=True)

@@ -12,8 +12,7 @@ from cloud.aggregate.slots import ScoredBatch, read_scores
 from cloud.entries import decode_event
 from cloud.errors import EntryError
 from cloud.ports.changes import SessionChange
-from cloud.ports.frames import Records
-from cloud.ports.storage import Pack, TenantBatch
+from cloud.ports.storage import LatencyCounts, Pack, TenantBatch
 from cloud.ports.streams import Delivery, DurableAck, EntryKind
 from privacy.ids import SessionId, TenantId
 
@@ -84,7 +83,7 @@ def durable_acks(packs: Iterable[Pack], *, committed_at: datetime) -> list[Durab
     ]
 
 
-def with_latencies(batch: TenantBatch, latencies: Mapping[SessionId, Records]) -> TenantBatch:
+def with_latencies(batch: TenantBatch, latencies: Mapping[SessionId, LatencyCounts]) -> TenantBatch:
     """Add samples of earlier commits to a batch."""
     return TenantBatch(
         tenant=batch.tenant,

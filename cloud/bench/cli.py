@@ -35,6 +35,17 @@ on one thread; with tracking, the agent itself is timed on the films (`countenan
 """
 
 
+_AGGREGATE_EXAMPLES = """\
+examples:
+  countenance bench aggregate --out aggregate.json
+  countenance bench aggregate --sessions 100,5000 --frames 60000 --out aggregate.json
+
+One aggregate worker folds, merges and commits encoded entries on a PostgreSQL of its own, a tenth of a second of every
+session at a time. The JSON says how many frames a second that were, and whether a lease was lost; a COPY of one plain
+row a frame stands beside it.
+"""
+
+
 def add_bench_commands(subparsers: Any) -> None:
     """Add `bench` with its benchmarks to the subcommands of `countenance`."""
     bench = subparsers.add_parser("bench", help="measure", description="Measure, and write figures as JSON.")
@@ -61,6 +72,42 @@ def add_bench_commands(subparsers: Any) -> None:
     street.set_defaults(handler=_street)
     _add_classify(kinds)
     _add_edge(kinds)
+    _add_aggregate(kinds)
+
+
+def _add_aggregate(kinds: Any) -> None:
+    aggregate = kinds.add_parser(
+        "aggregate",
+        help="encoded score entries to committed packs: one aggregate worker",
+        description="Say how many frames a second one aggregate worker commits, for several numbers of sessions.",
+        epilog=_AGGREGATE_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    aggregate.add_argument(
+        "--sessions",
+        type=_session_counts,
+        default=(100, 1_000, 5_000),
+        metavar="N,N",
+        help="numbers of sessions (default: 100,1000,5000)",
+    )
+    aggregate.add_argument(
+        "--frames",
+        type=_frame_count,
+        default=150_000,
+        metavar="N",
+        help="about how many frames each time, 1000 to 10000000 (default: 150000)",
+    )
+    aggregate.add_argument(
+        "--out", type=Path, required=True, metavar="FILE.json", help="where the figures go"
+    )
+    aggregate.set_defaults(handler=_aggregate)
+
+
+def _aggregate(arguments: argparse.Namespace) -> int:
+    from cloud.bench.aggregate import run_aggregate
+
+    run_aggregate(arguments.sessions, frames=arguments.frames, out=arguments.out)
+    return 0
 
 
 def _add_classify(kinds: Any) -> None:
@@ -151,13 +198,28 @@ def _street(arguments: argparse.Namespace) -> int:
 
 
 def _levels(text: str) -> tuple[int, ...]:
+    return _numbers(text, most=40, example="1,2,4")
+
+
+def _session_counts(text: str) -> tuple[int, ...]:
+    return _numbers(text, most=20_000, example="100,1000")
+
+
+def _numbers(text: str, *, most: int, example: str) -> tuple[int, ...]:
     try:
         levels = tuple(int(part) for part in text.split(","))
     except ValueError:
         levels = ()
-    if not levels or min(levels) < 1 or max(levels) > 40:
-        raise argparse.ArgumentTypeError("give numbers of 1 to 40 with commas between, as 1,2,4")
+    if not levels or min(levels) < 1 or max(levels) > most:
+        raise argparse.ArgumentTypeError(f"give numbers of 1 to {most} with commas between, as {example}")
     return levels
+
+
+def _frame_count(text: str) -> int:
+    frames = int(text) if text.isdecimal() else 0
+    if not 1_000 <= frames <= 10_000_000:
+        raise argparse.ArgumentTypeError("give 1000 to 10000000 frames")
+    return frames
 
 
 def _seconds(text: str) -> float:

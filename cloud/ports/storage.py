@@ -54,18 +54,22 @@ class Lease:
     epoch: int
 
 
+LatencyCounts = Mapping[int, int]
+"""How many latencies lie in each bin of 1 ms; the last bin, 2000, is open."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TenantBatch:
     """What one transaction writes for one tenant; changes come before packs.
 
     Attributes:
-        latencies: capture-to-commit histograms of earlier commits, int64 (2001,), by session.
+        latencies: capture-to-commit latencies of earlier commits, by session.
     """
 
     tenant: TenantId
     changes: tuple[SessionChange, ...] = ()
     packs: tuple[Pack, ...] = ()
-    latencies: Mapping[SessionId, NDArray[np.int64]] = field(default_factory=dict)
+    latencies: Mapping[SessionId, LatencyCounts] = field(default_factory=dict)
     repeated: Mapping[SessionId, int] = field(default_factory=dict)
 
 
@@ -118,7 +122,7 @@ class LeaseStore(Protocol):
         ...
 
     async def renew(self, holder: str, leases: Collection[Lease], *, ttl_ms: int) -> list[Lease]:
-        """Prolong leases and return those that are still held."""
+        """Prolong leases and return those that nobody took meanwhile; one that has run out counts as long."""
         ...
 
     async def take(self, holder: str, *, shards: Sequence[int], limit: int, ttl_ms: int) -> list[Lease]:

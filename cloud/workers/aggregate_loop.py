@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Sequence
+from math import inf
 
 import structlog
 
@@ -17,6 +18,7 @@ from cloud.aggregate.folding import durable_acks, fold_deliveries, with_latencie
 from cloud.aggregate.latency import CommitLatencies
 from cloud.aggregate.sharing import next_step
 from cloud.errors import LeaseLostError, StoreError, StreamError
+from cloud.ports.changes import Ended
 from cloud.ports.storage import Committed, Lease, LeaseStore, ResultStore, TenantBatch
 from cloud.ports.streams import CLAIM_IDLE_MS, Delivery, DurableAck, ResultStream
 from cloud.workers import aggregate_metrics as metrics
@@ -27,9 +29,10 @@ PACE_S = 0.1
 """Shortest time between two commits: more frames a transaction, at the price of a later ack."""
 
 READ_BLOCK_MS = 100
-ENTRIES_PER_SHARD = 256
+BATCH_ENTRIES = 512
+"""Entries of all shards in one batch: 32,768 frames at most, so that no transaction outlasts a lease or its timeout."""
+
 CLAIM_PERIOD_S = 0.5
-LATENCY_PERIOD_S = 1.0
 RETRY_MIN_S = 0.1
 RETRY_MAX_S = 2.0
 
@@ -50,7 +53,6 @@ class AggregateLoop:
         self._held: dict[int, Lease] = {}
         self._latencies = CommitLatencies()
         self._claim_at = 0.0
-        self._latency_at = 0.0
         self._wait_s = RETRY_MIN_S
 
     @property
@@ -69,7 +71,7 @@ class AggregateLoop:
             with contextlib.suppress(asyncio.CancelledError):
                 await keeping
             with contextlib.suppress(StoreError, LeaseLostError):
-                await self._write_latencies()
+                await self._write_latencies(now_s=inf)
                 await self._leases.release(self._holder, list(self._held.values()))
 
     async def _turn(self, stop: asyncio.Event) -> None:
@@ -87,29 +89,31 @@ class AggregateLoop:
         if deliveries:
             await self._settle(deliveries, stop)
             await _pause(stop, began + PACE_S - time.monotonic())
-        elif time.monotonic() >= self._latency_at:
+        else:
             with contextlib.suppress(StoreError, LeaseLostError):
-                await self._write_latencies()
+                await self._write_latencies(now_s=time.monotonic())
 
     async def _receive(self) -> list[Delivery]:
         shards = list(self._held)
+        entries = max(1, BATCH_ENTRIES // len(shards))
         found: list[Delivery] = []
         if time.monotonic() >= self._claim_at:
             found = await self._stream.claim_stale(
-                shards, consumer=self._holder, min_idle_ms=CLAIM_IDLE_MS, max_entries=ENTRIES_PER_SHARD
+                shards, consumer=self._holder, min_idle_ms=CLAIM_IDLE_MS, max_entries=entries
             )
             self._claim_at = time.monotonic() + CLAIM_PERIOD_S
         block_ms = 0 if found else READ_BLOCK_MS
         return found + await self._stream.read(
-            shards, consumer=self._holder, max_entries=ENTRIES_PER_SHARD, block_ms=block_ms
+            shards, consumer=self._holder, max_entries=entries, block_ms=block_ms
         )
 
     async def _settle(self, deliveries: list[Delivery], stop: asyncio.Event) -> None:
         """Commit, then ack; try again until it is committed or no longer ours."""
         while True:
             deliveries = [delivery for delivery in deliveries if delivery.shard in self._held]
-            folded = fold_deliveries(deliveries)
             leases = [self._held[shard] for shard in {delivery.shard for delivery in deliveries}]
+            # in a thread, so that a large batch does not keep the leases from being renewed
+            folded = await asyncio.to_thread(fold_deliveries, deliveries)
             try:
                 acks = [ack for batch in folded.batches for ack in await self._commit(batch, leases)]
             except LeaseLostError:
@@ -134,18 +138,18 @@ class AggregateLoop:
             # committed all the same: the entries come again and change nothing
             metrics.STREAM_FAILURES.inc()
 
-    async def _commit(self, batch: TenantBatch, leases: list[Lease]) -> list[DurableAck]:
-        waiting = self._latencies.take(batch.tenant) if time.monotonic() >= self._latency_at else {}
+    async def _commit(
+        self, batch: TenantBatch, leases: list[Lease], *, now_s: float | None = None
+    ) -> list[DurableAck]:
         began = time.monotonic()
+        waiting = self._latencies.take(batch.tenant, now_s=began if now_s is None else now_s)
         try:
             done = await self._store.commit(
                 with_latencies(batch, waiting), holder=self._holder, leases=leases
             )
         except (StoreError, LeaseLostError):
-            self._latencies.put_back(batch.tenant, waiting)
+            self._latencies.put_back(batch.tenant, waiting, now_s=began)
             raise
-        if waiting:
-            self._latency_at = time.monotonic() + LATENCY_PERIOD_S
         metrics.COMMITS.labels(outcome="committed").inc()
         metrics.COMMIT_SECONDS.observe(time.monotonic() - began)
         self._count(batch, done)
@@ -163,13 +167,17 @@ class AggregateLoop:
                 continue
             metrics.STORED.inc(added.bit_count())
             metrics.REDELIVERED.inc((pack.mask & ~added).bit_count())
-            self._latencies.add(batch.tenant, pack, added, committed_utc_us=committed_utc_us)
+            self._latencies.add(
+                batch.tenant, pack, added, committed_utc_us=committed_utc_us, now_s=time.monotonic()
+            )
+        for change in batch.changes:
+            if isinstance(change.change, Ended):
+                self._latencies.hurry(batch.tenant, change.session)
 
-    async def _write_latencies(self) -> None:
-        for tenant in self._latencies.tenants():
-            self._latency_at = 0.0
-            await self._commit(TenantBatch(tenant=tenant), list(self._held.values()))
-        self._latency_at = time.monotonic() + LATENCY_PERIOD_S
+    async def _write_latencies(self, *, now_s: float) -> None:
+        while tenants := self._latencies.tenants(now_s=now_s):
+            for tenant in tenants:
+                await self._commit(TenantBatch(tenant=tenant), list(self._held.values()), now_s=now_s)
 
     async def _keep_leases(self, stop: asyncio.Event) -> None:
         while not stop.is_set():

@@ -161,6 +161,14 @@ async def test_a_stale_writer_is_refused_after_another_took_over(storage: Storag
     assert await storage.commit(storage.score(0), holder="b") == {(0, 0): 1}
 
 
+async def test_a_lease_that_ran_out_is_renewed_while_nobody_took_it(storage: Storage) -> None:
+    storage.held = await storage.leases.take("a", shards=[7], limit=1, ttl_ms=SHORT_MS)
+    await storage.clock.pass_ms(2 * SHORT_MS)
+    assert await storage.leases.renew("b", storage.held, ttl_ms=TTL_MS) == []
+    assert await storage.leases.renew("a", storage.held, ttl_ms=TTL_MS) == storage.held
+    assert await storage.commit(storage.score(0)) == {(0, 0): 1}
+
+
 async def test_a_held_shard_is_not_given_to_another(storage: Storage) -> None:
     assert await storage.leases.take("b", shards=[0, 1, 2], limit=3, ttl_ms=TTL_MS) == [
         Lease(shard=2, epoch=1)

@@ -27,7 +27,7 @@ class PostgresLeaseStore:
         return int(row[0]) if row else 1
 
     async def renew(self, holder: str, leases: Collection[Lease], *, ttl_ms: int) -> list[Lease]:
-        """Prolong leases and return those that are still held."""
+        """Prolong leases and return those that nobody took meanwhile; one that has run out counts as long."""
         return await self._leases("renew", {**_arrays(leases), "holder": holder, "ttl_ms": ttl_ms})
 
     async def take(self, holder: str, *, shards: Sequence[int], limit: int, ttl_ms: int) -> list[Lease]:

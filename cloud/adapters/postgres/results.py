@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
 import psycopg
-from psycopg.types.json import Jsonb
 
 from cloud.adapters.postgres.connection import Connection, Pool, tenant_transaction
-from cloud.adapters.postgres.consents import withdraw_within
 from cloud.adapters.postgres.queries import load_queries
-from cloud.errors import LeaseLostError, NotFoundError
-from cloud.ports.changes import Connected, Counted, Ended, EndKind, FramesSkipped, SegmentBegan, SessionChange
+from cloud.adapters.postgres.session_changes import apply_changes
+from cloud.errors import LeaseLostError
 from cloud.ports.storage import Committed, Lease, Pack, PackKey, TenantBatch, credit_models
 from privacy.ids import SessionId
 
@@ -52,11 +49,11 @@ class PostgresResultStore:
             try:
                 await _require(connection, holder, leases)  # 1
                 await _lock(connection, batch)
-                for change in batch.changes:  # 2
-                    await _apply(connection, change, now)
+                await apply_changes(connection, batch.tenant, batch.changes, now=now)  # 2
                 added = await _merge(connection, batch, now)  # 3
                 await _credit(connection, batch, added, now)
                 await _count(connection, batch, added)
+                await _add_latencies(connection, batch)
             except psycopg.Error as error:
                 if error.sqlstate == _LEASE_LOST:
                     raise LeaseLostError("another worker holds a shard of this batch") from None
@@ -77,35 +74,6 @@ async def _lock(connection: Connection, batch: TenantBatch) -> None:
     named = {change.session for change in batch.changes} | {pack.key.session for pack in batch.packs}
     sessions = list(named | set(batch.latencies) | set(batch.repeated))
     await connection.execute(_Q["lock_sessions"], {"tenant": batch.tenant, "sessions": sessions})
-
-
-async def _apply(connection: Connection, change: SessionChange, now: datetime) -> None:
-    values: dict[str, Any] = {"tenant": change.tenant, "session": change.session}
-    match change.change:
-        case Connected() as connected:
-            values |= {"epoch": connected.epoch, "at": _utc(connected.at_utc_us, now)}
-            await connection.execute(_Q["connect"], values)
-        case Ended(kind=EndKind.WITHDRAWN):
-            try:
-                await withdraw_within(connection, change.tenant, change.session, actor="viewer", now=now)
-            except NotFoundError:
-                return
-        case Ended() as ended:
-            values |= {"epoch": ended.epoch, "at": _utc(ended.at_utc_us, now), "kind": str(ended.kind)}
-            await connection.execute(_Q["close"], values)
-        case SegmentBegan() as segment:
-            await connection.execute(_Q["insert_segment"], values | asdict(segment))
-        case FramesSkipped() as gap:
-            await connection.execute(_Q["insert_gap"], values | asdict(gap))
-        case Counted() as counted:
-            values |= {
-                "captured": counted.captured,
-                "with_face": counted.with_face,
-                "sent": counted.sent,
-                "skipped": Jsonb(dict(counted.skipped)),
-                "now": now,
-            }
-            await connection.execute(_Q["raise_counters"], values)
 
 
 async def _merge(connection: Connection, batch: TenantBatch, now: datetime) -> dict[PackKey, int]:
@@ -155,19 +123,19 @@ async def _count(connection: Connection, batch: TenantBatch, added: dict[PackKey
         if pack.key in added:
             known = (pack.mask & ~added[pack.key]).bit_count()
             redelivered[pack.key.session] = redelivered.get(pack.key.session, 0) + known
-    for session, frames in redelivered.items():
-        if frames:
-            values = {"tenant": batch.tenant, "session": session, "frames": frames}
-            await connection.execute(_Q["add_redelivered"], values)
-    for session, histogram in batch.latencies.items():
-        values = {"tenant": batch.tenant, "session": session, "histogram": histogram.tolist()}
+    again = {session: frames for session, frames in redelivered.items() if frames}
+    if again:
+        values = {"tenant": batch.tenant, "sessions": list(again), "frames": list(again.values())}
+        await connection.execute(_Q["add_redelivered"], values)
+
+
+async def _add_latencies(connection: Connection, batch: TenantBatch) -> None:
+    rows = [
+        (session, bin_ms, count)
+        for session, counts in batch.latencies.items()
+        for bin_ms, count in counts.items()
+    ]
+    if rows:
+        sessions, bins, counts = map(list, zip(*rows, strict=True))
+        values = {"tenant": batch.tenant, "sessions": sessions, "bins": bins, "counts": counts}
         await connection.execute(_Q["add_latencies"], values)
-
-
-def _utc(at_utc_us: int, now: datetime) -> datetime:
-    """Read a time of an event; one that lies in the future, or is no time at all, becomes `now`."""
-    try:
-        at = datetime.fromtimestamp(at_utc_us / 1_000_000, UTC)
-    except (OverflowError, OSError, ValueError):
-        return now
-    return min(at, now)

@@ -10,7 +10,7 @@ from psycopg.rows import dict_row
 
 from cloud.adapters.postgres.connection import Connection, Pool, tenant_transaction
 from cloud.adapters.postgres.queries import load_queries
-from cloud.aggregate.latency import BINS
+from cloud.aggregate.latency import dense_histogram
 from cloud.aggregate.packs import count_duplicates, frames_of_packs, merge_frames
 from cloud.errors import CustodyError
 from cloud.lifecycle.timeline_blobs import SECOND_DTYPE, Level, open_timeline
@@ -101,7 +101,7 @@ class Timelines:
         Capture to classified is in the frames: `cloud.aggregate.latency.classified_histogram`.
         """
         row = await self._row("read_latency", tenant, session)
-        return list(row[0]) if row else [0] * BINS
+        return dense_histogram(dict(zip(*row, strict=True)) if row else {})
 
     async def _row(self, name: str, tenant: TenantId, session: SessionId) -> tuple[Any, ...] | None:
         async with tenant_transaction(self._pool, tenant) as connection:

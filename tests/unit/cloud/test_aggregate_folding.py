@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import UTC, datetime
+from math import inf
 from uuid import UUID
 
 import numpy as np
@@ -17,9 +19,9 @@ from cloud.aggregate.sharing import next_step
 from cloud.entries import SessionEvent, decode_event
 from cloud.errors import EntryError
 from cloud.ports.changes import Connected, Counted, Ended, EndKind, FramesSkipped, SegmentBegan
-from cloud.ports.storage import Lease
+from cloud.ports.storage import Lease, Pack
 from cloud.ports.streams import Delivery, EntryKind
-from privacy.ids import TenantId
+from privacy.ids import SessionId, TenantId
 from tests.unit.cloud.score_records import SESSION, START_UTC_US, TENANT, event_entry, score, scores_entry
 
 OTHER = TenantId(UUID("33333333-3333-4333-8333-333333333333"))
@@ -126,27 +128,61 @@ def test_a_histogram_counts_every_sample_in_its_millisecond(samples: list[int]) 
         assert histogram[min(max(sample // 1000, 0), latency.LAST_BIN_MS)] > 0
 
 
+@given(st.lists(st.integers(-(10**6), 10**9), max_size=50))
+def test_counts_by_bin_say_the_same_as_a_histogram(samples: list[int]) -> None:
+    counts = Counter(latency.latency_bin(sample) for sample in samples)
+    assert (
+        latency.dense_histogram(counts) == latency.fold_latencies(np.array(samples, dtype=np.int64)).tolist()
+    )
+
+
+def a_pack(*frames: int) -> Pack:
+    return fold_deliveries([scores_entry([score(frame) for frame in frames])]).batches[0].packs[0]
+
+
 def test_commit_latencies_count_only_frames_that_were_added() -> None:
-    pack = fold_deliveries([scores_entry([score(0), score(1)])]).batches[0].packs[0]
+    pack = a_pack(0, 1)
     waiting = latency.CommitLatencies()
 
-    waiting.add(TENANT, pack, 0b10, committed_utc_us=START_UTC_US + 33_333 + 45_999)
-    waiting.add(TENANT, pack, 0, committed_utc_us=START_UTC_US)
+    waiting.add(TENANT, pack, 0b10, committed_utc_us=START_UTC_US + 33_333 + 45_999, now_s=0.0)
+    waiting.add(TENANT, pack, 0, committed_utc_us=START_UTC_US, now_s=0.0)
 
-    taken = waiting.take(TENANT)
-    assert np.flatnonzero(taken[SESSION]).tolist() == [45]
-    assert waiting.take(TENANT) == {}
+    assert waiting.take(TENANT, now_s=inf) == {SESSION: {45: 1}}
+    assert waiting.take(TENANT, now_s=inf) == {}
+
+
+def test_latencies_wait_until_they_are_due_or_the_session_has_ended() -> None:
+    waiting = latency.CommitLatencies()
+    waiting.add(TENANT, a_pack(0), 1, committed_utc_us=START_UTC_US + 5_000, now_s=100.0)
+
+    assert waiting.tenants(now_s=100.0 + latency.PERIOD_S - 0.1) == []
+    assert waiting.take(TENANT, now_s=100.0 + latency.PERIOD_S - 0.1) == {}
+    assert waiting.tenants(now_s=100.0 + latency.PERIOD_S) == [TENANT]
+    waiting.hurry(TENANT, SESSION)
+    assert waiting.take(TENANT, now_s=100.0) == {SESSION: {5: 1}}
+    assert waiting.tenants(now_s=inf) == []
+
+
+def test_not_more_sessions_latencies_are_written_at_once_than_one_transaction_bears() -> None:
+    waiting = latency.CommitLatencies()
+    for number in range(latency.SESSIONS_AT_ONCE + 1):
+        records = [score(0, session=SessionId(UUID(int=number + 1)))]
+        pack = fold_deliveries([scores_entry(records)]).batches[0].packs[0]
+        waiting.add(TENANT, pack, 1, committed_utc_us=START_UTC_US, now_s=0.0)
+
+    assert len(waiting.take(TENANT, now_s=inf)) == latency.SESSIONS_AT_ONCE
+    assert len(waiting.take(TENANT, now_s=inf)) == 1
 
 
 def test_latencies_that_could_not_be_written_are_kept() -> None:
-    pack = fold_deliveries([scores_entry([score(0)])]).batches[0].packs[0]
+    pack = a_pack(0)
     waiting = latency.CommitLatencies()
-    waiting.add(TENANT, pack, 1, committed_utc_us=START_UTC_US + 5_000)
-    taken = waiting.take(TENANT)
-    waiting.add(TENANT, pack, 1, committed_utc_us=START_UTC_US + 5_000)
-    waiting.put_back(TENANT, taken)
+    waiting.add(TENANT, pack, 1, committed_utc_us=START_UTC_US + 5_000, now_s=0.0)
+    taken = waiting.take(TENANT, now_s=inf)
+    waiting.add(TENANT, pack, 1, committed_utc_us=START_UTC_US + 5_000, now_s=0.0)
+    waiting.put_back(TENANT, taken, now_s=0.0)
 
-    assert waiting.take(TENANT)[SESSION][5] == 2
+    assert waiting.take(TENANT, now_s=inf) == {SESSION: {5: 2}}
 
 
 @settings(max_examples=40, deadline=None)

@@ -21,22 +21,30 @@ UPDATE session SET
 WHERE tenant_id = %(tenant)s AND id = %(session)s AND epoch <= %(epoch)s
     AND state IN ('consented', 'live', 'sealed')
 
--- name: insert_segment
+-- name: insert_segments
 INSERT INTO session_segment (tenant_id, session_id, segment, media_time_ms, monotonic_us, rate_permille)
-SELECT tenant_id, id, %(segment)s, %(media_time_ms)s, %(monotonic_us)s, %(rate_permille)s
-FROM session WHERE tenant_id = %(tenant)s AND id = %(session)s AND state NOT IN ('withdrawn', 'erased')
+SELECT s.tenant_id, s.id, i.segment, i.media_time_ms, i.monotonic_us, i.rate_permille
+FROM unnest(%(sessions)s::uuid[], %(segment)s::int[], %(media_time_ms)s::int[], %(monotonic_us)s::bigint[],
+    %(rate_permille)s::int[]) AS i (session_id, segment, media_time_ms, monotonic_us, rate_permille)
+JOIN session s ON s.tenant_id = %(tenant)s AND s.id = i.session_id AND s.state NOT IN ('withdrawn', 'erased')
 ON CONFLICT DO NOTHING
 
--- name: insert_gap
+-- name: insert_gaps
 INSERT INTO session_gap (tenant_id, session_id, first_frame, last_frame, segment, media_time_ms, reason)
-SELECT tenant_id, id, %(first_frame)s, %(last_frame)s, %(segment)s, %(media_time_ms)s, %(reason)s
-FROM session WHERE tenant_id = %(tenant)s AND id = %(session)s AND state NOT IN ('withdrawn', 'erased')
+SELECT s.tenant_id, s.id, i.first_frame, i.last_frame, i.segment, i.media_time_ms, i.reason
+FROM unnest(%(sessions)s::uuid[], %(first_frame)s::bigint[], %(last_frame)s::bigint[], %(segment)s::int[],
+    %(media_time_ms)s::int[], %(reason)s::text[])
+    AS i (session_id, first_frame, last_frame, segment, media_time_ms, reason)
+JOIN session s ON s.tenant_id = %(tenant)s AND s.id = i.session_id AND s.state NOT IN ('withdrawn', 'erased')
 ON CONFLICT DO NOTHING
 
 -- name: raise_counters
+-- One row a session: the batch's latest totals.
 INSERT INTO session_counters AS c (tenant_id, session_id, captured, with_face, sent, skipped, updated_at)
-SELECT tenant_id, id, %(captured)s, %(with_face)s, %(sent)s, %(skipped)s, %(now)s
-FROM session WHERE tenant_id = %(tenant)s AND id = %(session)s AND state NOT IN ('withdrawn', 'erased')
+SELECT s.tenant_id, s.id, i.captured, i.with_face, i.sent, i.skipped, %(now)s
+FROM unnest(%(sessions)s::uuid[], %(captured)s::bigint[], %(with_face)s::bigint[], %(sent)s::bigint[],
+    %(skipped)s::jsonb[]) AS i (session_id, captured, with_face, sent, skipped)
+JOIN session s ON s.tenant_id = %(tenant)s AND s.id = i.session_id AND s.state NOT IN ('withdrawn', 'erased')
 ON CONFLICT (tenant_id, session_id) DO UPDATE SET
     captured = excluded.captured, with_face = excluded.with_face, sent = excluded.sent,
     skipped = excluded.skipped, updated_at = excluded.updated_at
@@ -78,15 +86,25 @@ ON CONFLICT (tenant_id, session_id, name, version, variant, sha256) DO UPDATE SE
     frames = m.frames + excluded.frames
 
 -- name: add_latencies
-INSERT INTO session_latency AS l (tenant_id, session_id, histogram)
-SELECT tenant_id, id, %(histogram)s::int[]
-FROM session WHERE tenant_id = %(tenant)s AND id = %(session)s AND state NOT IN ('withdrawn', 'erased')
-ON CONFLICT (tenant_id, session_id) DO UPDATE SET histogram = (
-    SELECT array_agg(a + b ORDER BY n)
-    FROM unnest(l.histogram, excluded.histogram) WITH ORDINALITY AS u (a, b, n))
+-- Only bins that hold something: a session's latencies lie in a few dozen of the 2001.
+WITH incoming AS (
+    SELECT i.session_id, array_agg(i.bin ORDER BY i.bin) AS bins, array_agg(i.count ORDER BY i.bin) AS counts
+    FROM unnest(%(sessions)s::uuid[], %(bins)s::smallint[], %(counts)s::int[]) AS i (session_id, bin, count)
+    JOIN session s ON s.tenant_id = %(tenant)s AND s.id = i.session_id AND s.state NOT IN ('withdrawn', 'erased')
+    GROUP BY i.session_id
+)
+INSERT INTO session_latency AS l (tenant_id, session_id, bins, counts)
+SELECT %(tenant)s, session_id, bins, counts FROM incoming
+ON CONFLICT (tenant_id, session_id) DO UPDATE SET (bins, counts) = (
+    SELECT array_agg(bin ORDER BY bin), array_agg(count ORDER BY bin) FROM (
+        SELECT u.bin, sum(u.count)::int AS count FROM (
+            SELECT * FROM unnest(l.bins, l.counts)
+            UNION ALL SELECT * FROM unnest(excluded.bins, excluded.counts)) AS u (bin, count)
+        GROUP BY u.bin) AS merged)
 
 -- name: add_redelivered
 INSERT INTO session_redelivery AS r (tenant_id, session_id, frames)
-SELECT tenant_id, id, %(frames)s
-FROM session WHERE tenant_id = %(tenant)s AND id = %(session)s AND state NOT IN ('withdrawn', 'erased')
+SELECT s.tenant_id, s.id, i.frames
+FROM unnest(%(sessions)s::uuid[], %(frames)s::bigint[]) AS i (session_id, frames)
+JOIN session s ON s.tenant_id = %(tenant)s AND s.id = i.session_id AND s.state NOT IN ('withdrawn', 'erased')
 ON CONFLICT (tenant_id, session_id) DO UPDATE SET frames = r.frames + excluded.frames

@@ -25,7 +25,7 @@ SELECT captured, with_face, sent, skipped FROM session_counters
 WHERE tenant_id = %(tenant)s AND session_id = %(session)s
 
 -- name: read_latency
-SELECT histogram FROM session_latency WHERE tenant_id = %(tenant)s AND session_id = %(session)s
+SELECT bins, counts FROM session_latency WHERE tenant_id = %(tenant)s AND session_id = %(session)s
 
 -- name: read_redelivered
 SELECT frames FROM session_redelivery WHERE tenant_id = %(tenant)s AND session_id = %(session)s
