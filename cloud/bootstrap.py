@@ -1,5 +1,6 @@
 """Composition root: which module runs as which process, and how a process starts and stops.
 
+Every process holds faces, keys or ciphertext, so each forbids core dumps of itself before it reads any.
 A process stops when it gets SIGTERM or SIGINT, or when the supervisor that started it is gone.
 Correctness never depends on a clean stop; it only saves its successor a little waiting.
 """
@@ -15,6 +16,9 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from typing import Any, Protocol, cast
 
+import structlog
+
+from cloud.adapters.hardening import forbid_core_dumps
 from cloud.config import Role, Settings
 
 SUPERVISED = "COUNTENANCE_SUPERVISED"
@@ -49,6 +53,8 @@ def run_process(settings: Settings) -> None:
     from cloud.observability import configure_logging
 
     configure_logging(settings)
+    if not forbid_core_dumps():
+        structlog.get_logger(__name__).warning("this system does not forbid core dumps altogether")
     module = importlib.import_module(PROCESS_MODULES[settings.role])
     run = cast(RunProcess, module.run)
 

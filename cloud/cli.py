@@ -230,8 +230,10 @@ def _add_state(parser: argparse.ArgumentParser) -> None:
 
 
 def _init(arguments: argparse.Namespace) -> int:
+    from cloud.adapters.hardening import forbid_core_dumps
     from cloud.platform_keys import init_state
 
+    forbid_core_dumps()
     state = arguments.state.expanduser().resolve()
     made = init_state(state)
     if arguments.json:

@@ -1,7 +1,7 @@
 """The whole platform on one machine: embedded PostgreSQL and Redis, keys, and every process.
 
 Crash-only: whatever ends is started again on the same port, with back-off. Each child gets the
-settings it needs and no others. Logs go to `<state>/logs`, readable by the owner alone.
+settings it needs and no others, and none may leave a core file, the servers included. Logs go to `<state>/logs`, readable by the owner alone.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from cloud.adapters.hardening import forbid_core_dumps
 from cloud.bootstrap import PROCESS_MODULES, SUPERVISED
 from cloud.children import Child, Echo
 from cloud.config import ICE_ROLES, PREFIX, SETTINGS_OF, ClassifierEngine, Role
@@ -126,6 +127,7 @@ async def running_platform(
     Raises:
         CloudError: something does not come up; everything started so far is stopped.
     """
+    forbid_core_dumps()
     state = options.state_dir.expanduser().resolve()
     init_state(state)
     servers = _Servers(state, options)

@@ -12,7 +12,6 @@ from collections.abc import Mapping
 
 import structlog
 
-from cloud.adapters.hardening import forbid_core_dumps
 from cloud.adapters.redis_connection import connect, ping
 from cloud.adapters.redis_sessions import RedisRevocations, RedisSetupStore
 from cloud.adapters.redis_streams import RedisCropStream
@@ -50,8 +49,6 @@ async def run(settings: Settings, *, stop: asyncio.Event) -> None:
         ConfigError: a key is missing or an address is taken.
         ManifestError: the expression artifact is missing or not what this code serves.
     """
-    if not forbid_core_dumps():
-        log.warning("this system does not forbid core dumps altogether")
     artifact = load_expression()
     classifier = open_classifier(settings.classifier, artifact)
     redis = connect(settings.redis_url)

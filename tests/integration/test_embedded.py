@@ -140,3 +140,31 @@ def test_data_kept_outside_a_closed_state_directory_goes_when_that_directory_is_
     shutil.rmtree(tmp_path / "one")
     reachable_directory(tmp_path / "two" / "state" / "postgres", nobody)
     assert not first.exists()
+
+
+@pytest.mark.skipif(
+    os.name != "posix" or os.geteuid() != 0, reason="only root hands files to another account"
+)
+def test_data_of_a_state_directory_that_is_not_mounted_now_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(account, "_FALLBACK_ROOT", tmp_path / "fallback")
+    monkeypatch.setattr(account, "_MOUNTS", tmp_path / "mountinfo")
+    (tmp_path / "mountinfo").write_text(f"1 1 8:1 / {tmp_path}/disk rw - ext4 /dev/sda1 rw\n")
+    tmp_path.chmod(0o700)
+    nobody = Account(user_id=65_534, group_id=65_534)
+    first = reachable_directory(tmp_path / "disk" / "state" / "postgres", nobody)
+    (first / "kept").touch()
+    # the disk is away: its mount point is an empty directory again
+    (tmp_path / "disk").rename(tmp_path / "away")
+    (tmp_path / "mountinfo").write_text("")
+    (tmp_path / "disk").mkdir()
+
+    reachable_directory(tmp_path / "other" / "state" / "postgres", nobody)
+    assert (first / "kept").exists(), "a sweep on behalf of another state directory"
+    with pytest.raises(StoreError, match="mount the disk"):
+        reachable_directory(tmp_path / "disk" / "state" / "postgres", nobody)
+    shutil.rmtree(tmp_path / "disk")
+    (tmp_path / "away").rename(tmp_path / "disk")
+    (tmp_path / "mountinfo").write_text(f"1 1 8:1 / {tmp_path}/disk rw - ext4 /dev/sda1 rw\n")
+    assert (reachable_directory(tmp_path / "disk" / "state" / "postgres", nobody) / "kept").exists()

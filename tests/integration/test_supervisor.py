@@ -123,6 +123,13 @@ async def test_every_process_serves_health_readiness_and_metrics_of_its_own(plat
 
 
 @on_one_loop
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc is of Linux")
+async def test_no_process_of_the_platform_may_leave_a_core_file(platform: Platform) -> None:
+    for name, pid in platform.pids.items():
+        assert _core_limits_of(pid) == ["0", "0"], name
+
+
+@on_one_loop
 async def test_a_store_that_is_away_is_said_by_every_process_that_needs_it_and_none_dies(
     platform: Platform,
 ) -> None:
@@ -216,6 +223,12 @@ async def until(claim: Callable[[], bool], *, timeout_s: float = 20.0) -> None:
     while not claim():
         assert time.monotonic() < deadline, "it never came true"
         await asyncio.sleep(0.02)
+
+
+def _core_limits_of(pid: int) -> list[str]:
+    limits = Path(f"/proc/{pid}/limits").read_text().splitlines()
+    (core,) = [line.split() for line in limits if line.startswith("Max core file size")]
+    return core[4:6]
 
 
 def _children_of(pid: int) -> list[int]:
