@@ -1,7 +1,8 @@
 """Plan the erasure of one session and sign what was done (protocol rule R7).
 
 The order is the promise: first nothing new can arrive, then what exists is made unreadable, then it is
-deleted, then that is written down. A step may run twice; each counts before and after.
+deleted, then that is written down. A step may run twice; each counts what was there before it, and what was
+measured when all of them were done.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ class ErasureStep(StrEnum):
     REVOKE_SESSION = "revoke_session"
     PURGE_SETUPS = "purge_setups"
     PURGE_STREAMS = "purge_streams"
+    PURGE_RESULTS = "purge_results"
     DESTROY_KEY = "destroy_key"
     DELETE_FRAMES = "delete_frames"
     DELETE_TIMELINES = "delete_timelines"
@@ -47,6 +49,7 @@ _ORDER = (
     ErasureStep.REVOKE_SESSION,
     ErasureStep.PURGE_SETUPS,
     ErasureStep.PURGE_STREAMS,
+    ErasureStep.PURGE_RESULTS,
     ErasureStep.DESTROY_KEY,
     ErasureStep.DELETE_FRAMES,
     ErasureStep.DELETE_TIMELINES,
@@ -67,7 +70,7 @@ class ErasurePlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepOutcome:
-    """What one step met: records before it and after it."""
+    """What one step met: records before it, and what was measured once all steps were done."""
 
     step: ErasureStep
     before: int
@@ -84,7 +87,8 @@ class DeletionClaims:
         session: that was erased.
         pseudonym: of the viewer.
         reason: why.
-        counts: records per step before and after it, every step of the plan.
+        counts: records before each step of the plan, and as measured after all of them; frames and reports for
+            the streams.
         key_destroyed: the session's data key no longer exists in any live store.
         requested_utc_us: when erasure was asked for.
         completed_utc_us: when the last step was done.
@@ -101,21 +105,15 @@ class DeletionClaims:
     completed_utc_us: int
 
 
-def plan_erasure(
-    tenant: TenantId, session: SessionId, *, reason: ErasureReason, is_live: bool = True
-) -> ErasurePlan:
-    """Plan the erasure of one session.
+def plan_erasure(tenant: TenantId, session: SessionId, *, reason: ErasureReason) -> ErasurePlan:
+    """Plan the erasure of one session: every step, whatever the reason, since a receipt states what was measured.
 
     Args:
         tenant: the studio's id.
         session: to be erased.
         reason: why.
-        is_live: the session may still have a peer, setups or stream entries; False once it is sealed
-            and everything on the way has aged out.
     """
-    transient = {ErasureStep.REVOKE_SESSION, ErasureStep.PURGE_SETUPS, ErasureStep.PURGE_STREAMS}
-    steps = tuple(step for step in _ORDER if is_live or step not in transient)
-    return ErasurePlan(tenant=tenant, session=session, reason=reason, steps=steps)
+    return ErasurePlan(tenant=tenant, session=session, reason=reason, steps=_ORDER)
 
 
 def check_outcomes(plan: ErasurePlan, outcomes: tuple[StepOutcome, ...]) -> None:

@@ -112,9 +112,19 @@ class _MemoryStream:
     async def depth(self, shards: Sequence[int]) -> int:
         return sum(len(self._shards[index].entries) for index in shards if index in self._shards)
 
+    async def peek(self, shard: int, *, after: str = "", max_entries: int) -> list[Delivery]:
+        ids = list(self._shards.setdefault(shard, _Shard()).entries)
+        behind = [entry_id for entry_id in ids if not after or _place(entry_id) > _place(after)]
+        return [self._delivery(shard, entry_id, 1) for entry_id in behind[:max_entries]]
+
     def _delivery(self, index: int, entry_id: str, deliveries: int) -> Delivery:
         kind, payload = self._shards[index].entries[entry_id]
         return Delivery(shard=index, entry_id=entry_id, kind=kind, payload=payload, deliveries=deliveries)
+
+
+def _place(entry_id: str) -> tuple[int, int]:
+    milliseconds, _, sequence = entry_id.partition("-")
+    return int(milliseconds), int(sequence)
 
 
 class MemoryResultStream:
@@ -126,6 +136,7 @@ class MemoryResultStream:
         self.read = self._stream.read
         self.claim_stale = self._stream.claim_stale
         self.depth = self._stream.depth
+        self.peek = self._stream.peek
 
     async def append(self, entries: Sequence[Append]) -> None:
         """Append entries to their shards."""
@@ -158,6 +169,7 @@ class MemoryCropStream:
         self.read = self._stream.read
         self.claim_stale = self._stream.claim_stale
         self.depth = self._stream.depth
+        self.peek = self._stream.peek
 
     async def append(self, entries: Sequence[Append]) -> None:
         """Append entries, trimming what is older than two seconds from each touched shard."""
@@ -243,6 +255,10 @@ class MemorySetupStore:
         self._fences.pop(session, None)
         for key in [key for key in self._setups if key[0] == session]:
             del self._setups[key]
+
+    async def count(self, session: SessionId) -> int:
+        """Count what is kept of a session: its setups, and its fence as one."""
+        return (session in self._fences) + sum(key[0] == session for key in self._setups)
 
 
 class MemoryRevocations:

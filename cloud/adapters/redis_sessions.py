@@ -88,6 +88,13 @@ class RedisSetupStore:
             keys = [slot_key("setup", session.hex, epoch) for epoch in epochs]
             await self._redis.delete(slot_key("owner", session.hex), known, *keys)
 
+    async def count(self, session: SessionId) -> int:
+        """Count what is kept of a session: its setups, and its fence as one."""
+        with translated():
+            epochs = await cast(Any, self._redis.smembers(slot_key("epochs", session.hex)))
+            keys = [slot_key("setup", session.hex, int(epoch)) for epoch in epochs]
+            return int(await self._redis.exists(slot_key("owner", session.hex), *keys))
+
 
 class RedisRevocations:
     """Revocations on `revoked:{session}` and the channel `revocations`; see the port."""

@@ -118,6 +118,13 @@ class _GroupReader:
                     pipe.xlen(self.key(shard))
                 return sum(await pipe.execute())
 
+    async def peek(self, shard: int, *, after: str = "", max_entries: int) -> list[Delivery]:
+        with translated():
+            rows: Any = await self._redis.xrange(
+                self.key(shard), min=f"({after}" if after else "-", count=max_entries
+            )
+        return _deliveries(shard, rows)
+
     async def _create_groups(self, shards: Iterable[int]) -> None:
         async with self._redis.pipeline(transaction=False) as pipe:
             for shard in shards:
@@ -138,6 +145,7 @@ class RedisCropStream:
         self.read = self._reader.read
         self.claim_stale = self._reader.claim_stale
         self.depth = self._reader.depth
+        self.peek = self._reader.peek
 
     async def append(self, entries: Sequence[Append]) -> None:
         """Append entries, trimming what is older than two seconds from each touched shard."""
@@ -203,6 +211,7 @@ class RedisResultStream:
         self.read = self._reader.read
         self.claim_stale = self._reader.claim_stale
         self.depth = self._reader.depth
+        self.peek = self._reader.peek
 
     async def append(self, entries: Sequence[Append]) -> None:
         """Append entries to their shards."""

@@ -158,7 +158,7 @@ class ResultStream(EventSink, Protocol):
         ...
 
     async def ack(self, deliveries: Sequence[Delivery]) -> None:
-        """Remove entries whose effect is committed."""
+        """Remove entries whose effect is committed, or that are to have none, from who read them too."""
         ...
 
     async def publish_acks(self, acks: Sequence[DurableAck]) -> None:
@@ -168,6 +168,22 @@ class ResultStream(EventSink, Protocol):
     async def depth(self, shards: Sequence[int]) -> int:
         """Count the entries that wait on these shards."""
         ...
+
+
+class EntrySearch(Protocol):
+    """Shows what a stream holds, as an erasure must know it."""
+
+    async def peek(self, shard: int, *, after: str = "", max_entries: int) -> list[Delivery]:
+        """Show entries behind the id `after`, oldest first, whether somebody read them or not; none goes."""
+        ...
+
+
+class SearchableCrops(CropStream, EntrySearch, Protocol):
+    """The crop stream as an erasure needs it."""
+
+
+class SearchableResults(ResultStream, EntrySearch, Protocol):
+    """The result stream as an erasure needs it."""
 
 
 class AckFeed(Protocol):
@@ -199,6 +215,10 @@ class SetupStore(Protocol):
 
     async def forget(self, session: SessionId) -> None:
         """Remove every setup and the fence of a session."""
+        ...
+
+    async def count(self, session: SessionId) -> int:
+        """Count what is kept of a session: its setups, and its fence as one."""
         ...
 
 

@@ -55,10 +55,11 @@ async def run(settings: Settings, *, stop: asyncio.Event) -> None:
     policy = load_policy()
     redis = connect(settings.redis_url)
     crops = RedisCropStream(redis, utc_ms=lambda: int(utc_now().timestamp() * 1_000))
+    results = RedisResultStream(redis)
     shortening = asyncio.create_task(
         keep_streams_short(
             crops,
-            RedisResultStream(redis),
+            results,
             shards=settings.shards,
             max_age_ms=policy.ttl_us(Artefact.CIPHERTEXT_CROP) // 1_000,
             clock=utc_now,
@@ -75,6 +76,7 @@ async def run(settings: Settings, *, stop: asyncio.Event) -> None:
                 erasures=PostgresErasures(pool),
                 retention=PostgresRetention(pool),
                 crops=crops,
+                results=results,
                 setups=RedisSetupStore(redis),
                 revocations=RedisRevocations(redis),
                 policy=policy,

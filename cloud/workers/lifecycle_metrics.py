@@ -12,6 +12,10 @@ RESULTS_SHED = Counter(
 SEALED = Counter("countenance_lifecycle_sessions_sealed_total", "Sessions sealed, again ones included")
 LOST = Counter("countenance_lifecycle_sessions_lost_total", "Live sessions closed for their silence")
 ERASED = Counter("countenance_lifecycle_sessions_erased_total", "Sessions erased, by reason", ["reason"])
+LATE_DROPPED = Counter(
+    "countenance_lifecycle_late_results_dropped_total",
+    "Frames and reports of erased sessions that arrived after the receipt and were dropped",
+)
 FAILURES = Counter(
     "countenance_lifecycle_failures_total", "Failed steps by stage and error", ["stage", "error"]
 )

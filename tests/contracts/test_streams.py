@@ -8,15 +8,24 @@ import pytest
 
 from cloud.adapters.redis_memory import MemoryAckFeed, MemoryCropStream, MemoryResultStream
 from cloud.adapters.redis_streams import RedisCropStream, RedisResultStream
-from cloud.ports.streams import Append, CropStream, DeadLetter, EntryKind, Finished, ResultStream
+from cloud.ports.streams import (
+    Append,
+    CropStream,
+    DeadLetter,
+    EntryKind,
+    Finished,
+    ResultStream,
+    SearchableCrops,
+    SearchableResults,
+)
 
 SHARDS = (0, 1, 5)
 
 
 @dataclass
 class Streams:
-    crops: CropStream
-    results: ResultStream
+    crops: SearchableCrops
+    results: SearchableResults
     ahead_ms: int = 0
 
     def utc_ms(self) -> int:
@@ -164,3 +173,19 @@ async def test_the_oldest_results_beyond_a_bound_are_shown_and_go_only_when_acke
     left = await read(streams.results) + await claim(streams.results)
     assert {d.payload for d in left if d.shard != 5} == {bytes([n]) for n in range(2, 6)}
     assert await streams.results.overflow(SHARDS, keep_entries=10, max_entries=5) == []
+
+
+async def test_a_peek_shows_what_was_read_and_what_was_not_and_takes_nothing(streams: Streams) -> None:
+    await streams.results.append(
+        [Append(shard=1, kind=EntryKind.SCORES, payload=bytes([i])) for i in range(5)]
+    )
+    await streams.results.read(SHARDS, consumer="a", max_entries=2, block_ms=0)
+    first = await streams.results.peek(1, max_entries=3)
+    rest = await streams.results.peek(1, after=first[-1].entry_id, max_entries=3)
+    assert [d.payload for d in first + rest] == [bytes([i]) for i in range(5)]
+    assert await streams.results.peek(5, max_entries=3) == []
+    assert await streams.results.depth(SHARDS) == 5
+    await streams.results.ack(first)
+    assert await claim(streams.results) == [], "what was pending is gone from its reader too"
+    await streams.crops.append([crops(1, b"x")])
+    assert [d.payload for d in await streams.crops.peek(1, max_entries=3)] == [b"x"]

@@ -102,7 +102,9 @@ async def test_a_forgotten_session_leaves_nothing(state: State) -> None:
     for epoch in (1, 2):
         await state.setups.claim(setup(epoch), owner="i1", ttl_ms=60_000)
     await state.setups.claim(setup(1, OTHER), owner="i1", ttl_ms=60_000)
+    assert await state.setups.count(SESSION) == 3, "two setups and the fence"
     await state.setups.forget(SESSION)
+    assert await state.setups.count(SESSION) == 0
     assert await state.setups.fenced_epoch(SESSION) == 0
     assert await state.setups.setup(SESSION, epoch=1) is None
     assert await state.setups.setup(SESSION, epoch=2) is None

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 import numpy as np
 import psycopg
@@ -28,14 +30,16 @@ from cloud.adapters.redis_memory import (
     MemorySetupStore,
 )
 from cloud.aggregate.folding import fold_deliveries
+from cloud.entries import decode_scores, shard_of
 from cloud.errors import CustodyError
 from cloud.lifecycle.due import retention_bounds
 from cloud.ports.records import SessionState
 from cloud.ports.storage import Lease
-from cloud.ports.streams import Delivery
+from cloud.ports.streams import Append, Delivery
 from cloud.workers.lifecycle_loop import LifecycleLoop, LifecycleTools, fold_seconds
 from privacy.audit import verify_chain
-from privacy.erasure import verify_deletion_receipt
+from privacy.erasure import DeletionClaims, verify_deletion_receipt
+from privacy.ids import SessionId
 from privacy.policy import load_policy
 from tests.fixtures_postgres import NOW, Consented, Database, consented_session
 from tests.unit.cloud.score_records import event_entry, score, scores_entry
@@ -76,13 +80,15 @@ class Platform:
         self.timelines = Timelines(self.pool, self.custody)
         self.results = PostgresResultStore(self.pool, clock=lambda: self.now)
         self.policy = load_policy()
-        stream = MemoryResultStream(utc_ms=lambda: 0, feed=MemoryAckFeed())
+        self.stream = MemoryResultStream(utc_ms=lambda: 0, feed=MemoryAckFeed())
+        self.crops = MemoryCropStream(self.stream, utc_ms=lambda: int(self.now.timestamp() * 1_000))
         self.tools = LifecycleTools(
             registry=self.registry,
             sealer=TimelineSealer(self.pool, self.custody, fold_seconds=fold_seconds),
             erasures=PostgresErasures(self.pool),
             retention=PostgresRetention(self.pool),
-            crops=MemoryCropStream(stream, utc_ms=lambda: 0),
+            crops=self.crops,
+            results=self.stream,
             setups=MemorySetupStore(utc_ms=lambda: 0),
             revocations=self.revocations,
             policy=self.policy,
@@ -95,6 +101,7 @@ class Platform:
 
     async def _sleep(self, seconds: float) -> None:
         self.slept_s.append(seconds)
+        self.now += timedelta(seconds=seconds)
 
     async def turn(self, *, after: timedelta = timedelta()) -> None:
         self.now += after
@@ -275,6 +282,87 @@ async def test_a_withdrawn_session_leaves_no_row_no_key_and_a_signed_receipt(
     assert claims.counts["destroy_key"] == ((1, 0) if is_sealed else (0, 0))
     assert claims.counts["delete_facts"] == (3, 0), "a gap, counters, a model"
     assert claims.counts["mark_erased"] == (1, 0)
+
+
+def waiting(of: Consented, *entries: Delivery) -> list[Append]:
+    """Entries as they wait in the result stream of a session's shard."""
+    shard = shard_of(of.session, shards=8)
+    return [Append(shard=shard, kind=entry.kind, payload=entry.payload) for entry in entries]
+
+
+async def receipts_of(platform: Platform, of: Consented) -> list[DeletionClaims]:
+    key = platform.signing_key.public_key()
+    found = await platform.registry.list_deletion_receipts(of.tenant, of.session)
+    return [verify_deletion_receipt(receipt.receipt_jws, key) for receipt in found]
+
+
+async def test_results_that_nobody_stored_yet_are_counted_and_gone_before_a_receipt_says_so(
+    platform: Platform, viewing: Consented
+) -> None:
+    other = score(7, tenant=viewing.tenant, session=SessionId(UUID(int=viewing.session.int ^ (1 << 100))))
+    mine = [score(n, tenant=viewing.tenant, session=viewing.session) for n in range(100, 189)]
+    shard = shard_of(viewing.session, shards=8)
+    await platform.stream.append(waiting(viewing, scores_entry(mine)))
+    await platform.stream.read([shard], consumer="aggregate", max_entries=9, block_ms=0)
+    await platform.stream.append(waiting(viewing, scores_entry([mine[0], other]), *facts(viewing)))
+    await platform.registry.withdraw(viewing.tenant, viewing.session, actor="viewer", now=platform.now)
+    await platform.turn(after=timedelta(seconds=1))
+
+    (claims,) = await receipts_of(platform, viewing)
+    assert claims.counts["purge_results"] == (92, 0), "90 frames, a gap and counters"
+    (left,) = await platform.stream.peek(shard, max_entries=9)
+    assert [record.session for record in decode_scores(left.payload)] == [other.session]
+
+
+async def test_no_receipt_is_issued_while_something_still_arrives(
+    platform: Platform, viewing: Consented, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ack = platform.stream.ack
+
+    async def ack_and_meet_more(deliveries: Sequence[Delivery]) -> None:
+        await ack(deliveries)
+        await platform.stream.append(waiting(viewing, frames(viewing, 200)))
+
+    await platform.stream.append(waiting(viewing, frames(viewing, 100)))
+    monkeypatch.setattr(platform.stream, "ack", ack_and_meet_more)
+    await platform.registry.withdraw(viewing.tenant, viewing.session, actor="viewer", now=platform.now)
+    await platform.turn(after=timedelta(seconds=1))
+    assert await receipts_of(platform, viewing) == []
+    assert await platform.state(viewing) is SessionState.WITHDRAWN
+
+    monkeypatch.undo()
+    await platform.turn(after=timedelta(seconds=1))
+    (claims,) = await receipts_of(platform, viewing)
+    assert claims.counts["purge_results"] == (1, 0)
+
+
+async def test_what_arrives_after_the_receipt_is_refused_by_the_database_and_dropped_from_the_stream(
+    platform: Platform, viewing: Consented, database: Database
+) -> None:
+    await platform.registry.withdraw(viewing.tenant, viewing.session, actor="viewer", now=platform.now)
+    await platform.turn(after=timedelta(seconds=1))
+    late = [event(viewing, "connected", epoch=9), *facts(viewing), frames(viewing, 500, 501)]
+    await platform.write(*late)
+    assert {table: count_rows(database, table) for table in DATA_TABLES} == dict.fromkeys(DATA_TABLES, 0)
+    assert await platform.state(viewing) is SessionState.ERASED
+
+    await platform.stream.append(waiting(viewing, *late))
+    platform.loop = LifecycleLoop(platform.tools)
+    await platform.turn(after=timedelta(seconds=60))
+    assert await platform.stream.peek(shard_of(viewing.session, shards=8), max_entries=9) == []
+    assert len(await receipts_of(platform, viewing)) == 1
+
+
+async def test_a_retained_session_is_measured_too_and_waits_for_nothing(
+    platform: Platform, viewing: Consented
+) -> None:
+    await platform.write(event(viewing, "closed"))
+    await platform.turn(after=timedelta(seconds=5))
+    await platform.stream.append(waiting(viewing, frames(viewing, 300)))
+    await platform.turn(after=timedelta(days=31))
+    (claims,) = await receipts_of(platform, viewing)
+    assert (claims.reason, claims.counts["purge_results"]) == ("retention", (1, 0))
+    assert platform.slept_s == []
 
 
 async def test_evidence_of_consent_survives_the_erasure(platform: Platform, viewing: Consented) -> None:

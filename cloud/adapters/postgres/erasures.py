@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import uuid4
@@ -17,7 +17,7 @@ from cloud.errors import NotFoundError
 from cloud.lifecycle.due import to_utc_us
 from cloud.ports.records import ErasureJob
 from privacy.erasure import ErasurePlan, ErasureStep, StepOutcome, sign_deletion_receipt
-from privacy.ids import TenantId
+from privacy.ids import SessionId, TenantId
 
 JOBS_PER_TURN = 100
 
@@ -28,6 +28,8 @@ _STATEMENTS = {
     ErasureStep.DELETE_FACTS: "delete_facts",
     ErasureStep.MARK_ERASED: "mark_erased",
 }
+
+Measure = Callable[[], Awaitable[Sequence[StepOutcome]]]
 
 _Q = load_queries("erasures")
 
@@ -48,11 +50,22 @@ class PostgresErasures:
             values = {"tenant": tenant, "limit": JOBS_PER_TURN}
             return await fetch_records(connection, ErasureJob, _Q["list_pending"], values)
 
+    async def list_erased(self, tenant: TenantId, *, since: datetime) -> list[tuple[SessionId, datetime]]:
+        """List the sessions that were erased after `since`, with when.
+
+        Raises:
+            StoreError: PostgreSQL cannot be reached.
+        """
+        async with tenant_transaction(self._pool, tenant) as connection:
+            values = {"tenant": tenant, "since": since}
+            rows = await (await connection.execute(_Q["list_erased"], values)).fetchall()
+        return [(SessionId(row[0]), row[1]) for row in rows]
+
     async def erase(
         self,
         plan: ErasurePlan,
         *,
-        transient: Sequence[StepOutcome],
+        measure: Measure,
         requested_at: datetime,
         signing_key: Ed25519PrivateKey,
         now: datetime,
@@ -61,7 +74,8 @@ class PostgresErasures:
 
         Args:
             plan: from `privacy.erasure.plan_erasure`.
-            transient: outcomes of the steps that came before, outside the database.
+            measure: gives the outcomes of the steps outside the database as they are now; it is asked when the
+                rows are gone, while the session is locked and nothing can be written of it.
             requested_at: when the erasure was asked for.
             signing_key: the platform's.
             now: when.
@@ -73,16 +87,18 @@ class PostgresErasures:
             NotFoundError: no such session.
             ErasureError: a step left something; nothing was committed.
             StoreError: PostgreSQL cannot be reached.
+            StreamError: Redis cannot, so that nothing could be measured; nothing was committed.
         """
         values = {"tenant": plan.tenant, "session": plan.session, "now": now}
         async with tenant_transaction(self._pool, plan.tenant) as connection:
             row = await (await connection.execute(_Q["lock_session"], values)).fetchone()
             if row is None:
                 raise NotFoundError("no such session")
+            rows = await _delete_rows(connection, plan, values)
             receipt_id = uuid4()
             receipt = sign_deletion_receipt(
                 plan,
-                (*transient, *await _delete_rows(connection, plan, values)),
+                (*await measure(), *rows),
                 signing_key,
                 receipt_id=receipt_id,
                 pseudonym=row[1],

@@ -3,6 +3,10 @@ SELECT tenant_id AS tenant, id, session_id AS session, reason, requested_at, don
 FROM erasure_job WHERE tenant_id = %(tenant)s AND done_at IS NULL
 ORDER BY requested_at, id LIMIT %(limit)s
 
+-- name: list_erased
+SELECT id, erased_at FROM session
+WHERE tenant_id = %(tenant)s AND state = 'erased' AND erased_at > %(since)s
+
 -- name: lock_session
 SELECT s.state, v.pseudonym FROM session s
 JOIN viewer v ON v.tenant_id = s.tenant_id AND v.id = s.viewer_id
