@@ -38,6 +38,7 @@ from privacy.payload import max_content_bytes
 from privacy.receipts import ReceiptClaims, receipt_digest
 from privacy.sealing import SessionSealer
 from privacy.wire import limits
+from privacy.wire.messages import MINOR
 from privacy.wire.sender import SenderSession
 
 HTTP_GONE = 410
@@ -200,8 +201,10 @@ def _factories(
 ) -> LinkFactories:
     digest = receipt_digest(permission.receipt).hex()
     granted: list[IceServer] = []
+    platform_minor = 0
 
     async def ticket() -> tuple[str, str]:
+        nonlocal platform_minor
         await keys.renew()
         try:
             found = await asyncio.to_thread(api.ticket, receipt_sha256=digest)
@@ -212,13 +215,16 @@ def _factories(
                 ) from None
             raise
         granted[:] = found.ice_servers
+        platform_minor = found.protocol_minor
         return found.ticket, found.ingest_url
 
     def peer(on_control: Callable[[bytes], None], on_closed: Callable[[], None]) -> AiortcPeer:
         servers: list[str | IceServer] = [*settings.ice_servers, *granted]
         return AiortcPeer(ice_servers=servers, on_control=on_control, on_closed=on_closed)
 
-    return LinkFactories(ticket=ticket, signalling=SignallingClient.open, peer=peer)
+    return LinkFactories(
+        ticket=ticket, signalling=SignallingClient.open, peer=peer, minor=lambda: min(platform_minor, MINOR)
+    )
 
 
 def _new_sealer(

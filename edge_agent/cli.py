@@ -108,6 +108,7 @@ def _run(arguments: argparse.Namespace) -> int:
         is_quiet=arguments.quiet,
     )
     from edge_agent.app import RunResult, run_agent
+    from edge_agent.summary import refusal_words
 
     async def until_stopped() -> RunResult:
         stop = asyncio.Event()
@@ -123,6 +124,9 @@ def _run(arguments: argparse.Namespace) -> int:
         print(text, end="")
     else:
         _write(settings.summary, text.encode())
+    refused = refusal_words(result.summary)
+    if refused is not None:
+        print(f"\n{refused}", file=sys.stderr)
     if result.error is not None:
         raise result.error
     if not settings.is_quiet:

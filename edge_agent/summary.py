@@ -36,6 +36,7 @@ class RunSummary:
         encoding_steps: frames sent per rung of the quality ladder.
         reconnects: connections lost and made again.
         exit_reason: why the run ended.
+        refused: datagrams that the platform says it dropped, by reason (protocol rule S15).
     """
 
     session: str
@@ -62,10 +63,26 @@ class RunSummary:
     encoding_steps: Mapping[str, int] = field(default_factory=dict)
     reconnects: int = 0
     exit_reason: str = ""
+    refused: Mapping[str, int] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """Return the summary as indented JSON."""
         return json.dumps(asdict(self), indent=2) + "\n"
+
+
+def refusal_words(summary: RunSummary) -> str | None:
+    """Say in words that the platform refused everything that was sent, None if it did not."""
+    if summary.frames_acked or not summary.frames_sent or not summary.refused:
+        return None
+    reasons = ", ".join(f"{name} {count}" for name, count in _by_count(summary.refused))
+    return (
+        f"nothing was stored: the platform refused what was sent ({reasons}); what each reason means is in "
+        "docs/protocol.md, rule S15"
+    )
+
+
+def _by_count(counts: Mapping[str, int]) -> list[tuple[str, int]]:
+    return sorted(counts.items(), key=lambda named: (-named[1], named[0]))
 
 
 def status_line(
@@ -77,10 +94,13 @@ def status_line(
     fps: float,
     skipped: Mapping[str, int],
     connected: bool,
+    refused: Mapping[str, int],
 ) -> str:
     """Return the one line that is shown while a run lasts."""
-    top = ", ".join(f"{name} {count}" for name, count in sorted(skipped.items(), key=lambda s: -s[1])[:3])
+    top, dropped = (
+        ", ".join(f"{name} {count}" for name, count in _by_count(counts)[:3]) for counts in (skipped, refused)
+    )
     state = "live" if connected else "NOT CONNECTED"
     return f"{state}  {fps:4.1f} fps  captured {captured}  face {with_face}  sent {sent}  stored {acked}" + (
-        f"  skipped: {top}" if top else ""
+        (f"  skipped: {top}" if top else "") + (f"  REFUSED: {dropped}" if dropped else "")
     )

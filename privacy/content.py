@@ -10,7 +10,7 @@ import struct
 from dataclasses import dataclass
 
 from privacy.envelope import Codec, Header
-from privacy.errors import PayloadError, SealingError
+from privacy.errors import ContentError, SealingError
 from privacy.jpeg import check_jpeg
 
 SCORES_SUM = 255
@@ -35,7 +35,7 @@ def check_content(header: Header, content: bytes) -> None:
     """Refuse content that differs from its header.
 
     Raises:
-        PayloadError: not of the codec, the size or the component count that the header names.
+        ContentError: not of the codec, the size or the component count that the header names.
     """
     if header.codec is Codec.JPEG_RGB:
         check_jpeg(content, width=header.width, height=header.height, components=3)
@@ -43,7 +43,7 @@ def check_content(header: Header, content: bytes) -> None:
         check_jpeg(content, width=header.width, height=header.height, components=1)
     elif header.codec is Codec.RAW_GRAY:
         if len(content) != header.width * header.height:
-            raise PayloadError("raw crop's length differs from the header's size")
+            raise ContentError("raw crop's length differs from the header's size")
     else:
         decode_scores_content(content)
 
@@ -65,11 +65,11 @@ def decode_scores_content(content: bytes) -> Scores:
     """Read scores back.
 
     Raises:
-        PayloadError: another length or version, or probabilities that do not sum to 255.
+        ContentError: another length or version, or probabilities that do not sum to 255.
     """
     if len(content) != _SCORES.size:
-        raise PayloadError("scores have the wrong length")
+        raise ContentError("scores have the wrong length")
     version, probabilities, confidence = _SCORES.unpack(content)
     if version != _SCORES_VERSION or sum(probabilities) != SCORES_SUM:
-        raise PayloadError("scores are of an unknown version or do not sum to 255")
+        raise ContentError("scores are of an unknown version or do not sum to 255")
     return Scores(probabilities=probabilities, confidence=confidence)

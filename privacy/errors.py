@@ -4,6 +4,7 @@ PrivacyError
 ├── WireError                  bytes or messages from outside that are refused
 │   ├── EnvelopeError          an envelope's layout or a header field is refused
 │   ├── PayloadError           the opened plaintext's layout is refused
+│   │   └── ContentError       its content is not the plain picture, or the scores, that the header says
 │   ├── MessageError           a control, signalling or setup message is refused
 │   └── ReplayError            a counter was seen before, or lies behind the window
 ├── SealingError               a crop cannot be sealed (epoch exhausted, too large)
@@ -33,6 +34,10 @@ class EnvelopeError(WireError):
 
 class PayloadError(WireError):
     """The opened plaintext's layout is refused."""
+
+
+class ContentError(PayloadError):
+    """The opened content is not the plain picture, or the scores, that its header says."""
 
 
 class MessageError(WireError):

@@ -27,12 +27,14 @@ class OfferingPeer:
         self.ctl.on("open", self.is_open.set)
         self.ctl.on("message", lambda text: self.received.append(decode_control_from_ingest(text.encode())))
 
-    async def offer(self, ticket: str, setup: SessionSetup, *, sdp: str | None = None) -> Answer | Refused:
+    async def offer(
+        self, ticket: str, setup: SessionSetup, *, sdp: str | None = None, minor: int = 0
+    ) -> Answer | Refused:
         """Send an offer over a websocket; connect if it is answered."""
         if sdp is None:
             await self.connection.setLocalDescription(await self.connection.createOffer())
             sdp = self.connection.localDescription.sdp
-        reply = await self.say(encode_message(Offer(ticket=ticket, sdp=sdp, setup=setup)))
+        reply = await self.say(encode_message(Offer(ticket=ticket, sdp=sdp, setup=setup, minor=minor)))
         if isinstance(reply, Answer):
             await self.connection.setRemoteDescription(RTCSessionDescription(sdp=reply.sdp, type="answer"))
             async with asyncio.timeout(10):

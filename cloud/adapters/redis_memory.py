@@ -9,10 +9,11 @@ import asyncio
 import itertools
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 from uuid import UUID
 
 from cloud.adapters.redis_streams import CROP_MAX_AGE_MS
-from cloud.ports.streams import Append, DeadLetter, Delivery, DurableAck, EntryKind, Finished
+from cloud.ports.streams import Append, CropRefusals, DeadLetter, Delivery, DurableAck, EntryKind, Finished
 from privacy.ids import SessionId
 from privacy.wire.messages import SessionSetup
 
@@ -161,8 +162,11 @@ class MemoryResultStream:
 class MemoryCropStream:
     """Crop stream in memory; its scores go to `results`."""
 
-    def __init__(self, results: MemoryResultStream, *, utc_ms: UtcMs) -> None:
+    def __init__(
+        self, results: MemoryResultStream, *, utc_ms: UtcMs, feed: MemoryAckFeed | None = None
+    ) -> None:
         self._stream = _MemoryStream(utc_ms)
+        self._feed = feed
         self._results = results
         self._utc_ms = utc_ms
         self.dead: list[DeadLetter] = []
@@ -191,33 +195,58 @@ class MemoryCropStream:
             self._stream.remove(letter.delivery.shard, letter.delivery.entry_id)
             self.dead.append(letter)
 
+    async def publish_refusals(self, refusals: Sequence[CropRefusals]) -> None:
+        """Tell the feed's listeners what got no score."""
+        if self._feed is not None:
+            self._feed.publish_refusals(refusals)
+
     async def trim(self, shards: Sequence[int], *, max_age_ms: int) -> int:
         """Drop every crop entry older than `max_age_ms`, read or not; return how many went."""
         oldest_ms = self._utc_ms() - max_age_ms
         return sum(self._stream.drop_older(shard, oldest_ms) for shard in shards)
 
 
+T = TypeVar("T")
+
+
 class MemoryAckFeed:
-    """Durable acks in memory."""
+    """Durable acks and refusals in memory."""
 
     def __init__(self) -> None:
-        self._listeners: list[asyncio.Queue[DurableAck]] = []
+        self._ack_listeners: list[asyncio.Queue[DurableAck]] = []
+        self._refusal_listeners: list[asyncio.Queue[CropRefusals]] = []
 
     def publish(self, acks: Sequence[DurableAck]) -> None:
         """Hand acks to everyone who listens now."""
-        for queue in self._listeners:
-            for ack in acks:
-                queue.put_nowait(ack)
+        _hand_out(acks, self._ack_listeners)
 
-    async def acks(self) -> AsyncIterator[DurableAck]:
+    def publish_refusals(self, refusals: Sequence[CropRefusals]) -> None:
+        """Hand refusals to everyone who listens now."""
+        _hand_out(refusals, self._refusal_listeners)
+
+    def acks(self) -> AsyncIterator[DurableAck]:
         """Yield acks until cancelled."""
-        queue: asyncio.Queue[DurableAck] = asyncio.Queue()
-        self._listeners.append(queue)
-        try:
-            while True:
-                yield await queue.get()
-        finally:
-            self._listeners.remove(queue)
+        return _listen(self._ack_listeners)
+
+    def refusals(self) -> AsyncIterator[CropRefusals]:
+        """Yield refusals until cancelled."""
+        return _listen(self._refusal_listeners)
+
+
+def _hand_out(items: Sequence[T], listeners: Sequence[asyncio.Queue[T]]) -> None:
+    for queue in listeners:
+        for item in items:
+            queue.put_nowait(item)
+
+
+async def _listen(listeners: list[asyncio.Queue[T]]) -> AsyncIterator[T]:
+    queue: asyncio.Queue[T] = asyncio.Queue()
+    listeners.append(queue)
+    try:
+        while True:
+            yield await queue.get()
+    finally:
+        listeners.remove(queue)
 
 
 class MemorySetupStore:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 from uuid import UUID
 
 import msgspec
@@ -12,8 +12,8 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from cloud.adapters.redis_connection import slot_key, translated
-from cloud.adapters.redis_streams import ACK_CHANNEL
-from cloud.ports.streams import DurableAck
+from cloud.adapters.redis_streams import ACK_CHANNEL, REFUSAL_CHANNEL
+from cloud.ports.streams import CropRefusals, DurableAck
 from privacy.errors import MessageError
 from privacy.ids import SessionId
 from privacy.wire.codec import decode_setup, encode_setup
@@ -125,23 +125,36 @@ class RedisRevocations:
                 continue
 
 
+T = TypeVar("T")
+
+
 class RedisAckFeed:
-    """Durable acks from the channel `acks`; see the port."""
+    """Durable acks from the channel `acks`, refusals from `refusals`; see the port."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
 
     async def acks(self) -> AsyncIterator[DurableAck]:
         """Yield acks until cancelled; reconnects by itself."""
-        async for message in _messages(self._redis, ACK_CHANNEL):
+        async for ack in self._batches(ACK_CHANNEL, DurableAck):
+            yield ack
+
+    async def refusals(self) -> AsyncIterator[CropRefusals]:
+        """Yield refusals until cancelled; reconnects by itself."""
+        async for refused in self._batches(REFUSAL_CHANNEL, CropRefusals):
+            yield refused
+
+    async def _batches(self, channel: str, kind: type[T]) -> AsyncIterator[T]:
+        decoder = msgspec.json.Decoder(list[kind])  # type: ignore[valid-type]
+        async for message in _messages(self._redis, channel):
             if message is None:
                 continue
             try:
-                batch = msgspec.json.decode(message, type=list[DurableAck])
+                batch = decoder.decode(message)
             except msgspec.MsgspecError:
                 continue
-            for ack in batch:
-                yield ack
+            for one in batch:
+                yield one
 
 
 async def _messages(redis: Redis, channel: str) -> AsyncIterator[bytes | None]:

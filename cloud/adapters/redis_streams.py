@@ -20,7 +20,7 @@ from redis.exceptions import ResponseError
 
 from cloud.adapters.redis_connection import BLOCK_MAX_MS, slot_key, translated
 from cloud.errors import StreamError
-from cloud.ports.streams import Append, DeadLetter, Delivery, DurableAck, EntryKind, Finished
+from cloud.ports.streams import Append, CropRefusals, DeadLetter, Delivery, DurableAck, EntryKind, Finished
 
 CROP_MAX_AGE_MS = 2_000
 CROP_KEY_TTL_MS = 3_000
@@ -30,6 +30,7 @@ RESULTS_MAX_ENTRIES = 100_000
 DEAD_LETTERS_MAX = 1_000
 DEAD_LETTER_TTL_S = 86_400
 ACK_CHANNEL = "acks"
+REFUSAL_CHANNEL = "refusals"
 
 UtcMs = Callable[[], int]
 OnTrimmed = Callable[[int], None]
@@ -190,6 +191,12 @@ class RedisCropStream:
                     pipe.xack(crops, "classify", delivery.entry_id)
                     pipe.xdel(crops, delivery.entry_id)
                     await pipe.execute()
+
+    async def publish_refusals(self, refusals: Sequence[CropRefusals]) -> None:
+        """Tell the ingest processes what got no score."""
+        if refusals:
+            with translated():
+                await self._redis.publish(REFUSAL_CHANNEL, msgspec.json.encode(refusals))
 
     async def trim(self, shards: Sequence[int], *, max_age_ms: int) -> int:
         """Drop every crop entry older than `max_age_ms`, read or not; return how many went."""

@@ -306,6 +306,9 @@ class Ticket(_Answer):
     ingest_url: str
     expires_at: datetime
     ice_servers: list[IceServerFacts]
+    protocol_minor: int = Field(
+        description="The latest minor version of protocol version 1 that an offer may name (rule S14)."
+    )
 
 
 class Withdrawal(_Answer):

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from privacy.envelope import Codec, Header
-from privacy.errors import PayloadError
+from privacy.errors import ContentError
 
 UInt8Array = npt.NDArray[np.uint8]
 
@@ -25,7 +25,7 @@ def decode_crop(header: Header, content: bytes) -> UInt8Array:
         writable, so that it can be wiped.
 
     Raises:
-        PayloadError: the content does not decode to the header's size.
+        ContentError: the content does not decode to the header's size.
     """
     size = (header.height, header.width)
     if header.codec is Codec.RAW_GRAY:
@@ -34,7 +34,7 @@ def decode_crop(header: Header, content: bytes) -> UInt8Array:
     try:
         decoded = cv2.imdecode(np.frombuffer(content, np.uint8), mode | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error:
-        raise PayloadError("the crop does not decode") from None
+        raise ContentError("the crop does not decode") from None
     if decoded is None or decoded.shape[:2] != size:
-        raise PayloadError("the crop does not decode to the header's size")
+        raise ContentError("the crop does not decode to the header's size")
     return np.asarray(decoded, np.uint8)

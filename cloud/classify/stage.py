@@ -7,6 +7,7 @@ the network has seen them; what Python cannot overwrite (immutable bytes) is let
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -34,7 +35,8 @@ from models.expression.regions import Calibration, RegionalCalibration
 from models.expression.scope import ScopeRule, out_of_scope
 from privacy.content import Scores, check_content, decode_scores_content
 from privacy.envelope import Codec, Header, decode_envelope
-from privacy.errors import EnvelopeError, OpeningError, PayloadError, WireError
+from privacy.errors import ContentError, EnvelopeError, OpeningError, PayloadError, WireError
+from privacy.ids import SessionId
 from privacy.wire import limits
 
 BoolArray = npt.NDArray[np.bool_]
@@ -94,10 +96,21 @@ class Face:
 
 @dataclass(slots=True, kw_only=True, repr=False)
 class Opened:
-    """Faces of one stream entry in its order, and what was refused."""
+    """Faces of one stream entry in its order, and what was refused.
+
+    Attributes:
+        told: what was refused, by the session that each crop claims to be of.
+    """
 
     faces: list[Face] = field(default_factory=list)
     refused: Counter[Refusal] = field(default_factory=Counter)
+    told: Counter[tuple[SessionId, Refusal]] = field(default_factory=Counter)
+
+    def refuse(self, crop: SealedCrop, reason: Refusal) -> None:
+        """Count a crop that got no face; one whose header cannot be read belongs to nobody."""
+        self.refused[reason] += 1
+        with contextlib.suppress(EnvelopeError):
+            self.told[decode_envelope(crop.envelope)[0].session, reason] += 1
 
 
 def epochs_of(crops: Sequence[SealedCrop]) -> set[EpochKey]:
@@ -128,12 +141,14 @@ def open_crops(crops: Sequence[SealedCrop], book: EpochBook, *, now_utc_us: int)
             found = Refusal.ENVELOPE
         except OpeningError:
             found = Refusal.SEAL
+        except ContentError:
+            found = Refusal.CONTENT
         except PayloadError:
             found = Refusal.PAYLOAD
         except WireError:
             found = Refusal.ENVELOPE
         if isinstance(found, Refusal):
-            opened.refused[found] += 1
+            opened.refuse(crop, found)
         else:
             opened.faces.append(found)
     return opened

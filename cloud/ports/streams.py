@@ -90,6 +90,13 @@ class DurableAck(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     committed_utc_us: int
 
 
+class CropRefusals(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Crops of one session that got no score, by `RefusalReason`; what a worker tells ingest."""
+
+    session: str
+    counts: dict[str, int]
+
+
 class CropSink(Protocol):
     """Where ingest puts sealed crops."""
 
@@ -119,6 +126,10 @@ class CropStream(CropSink, Protocol):
 
     async def bury(self, letters: Sequence[DeadLetter]) -> None:
         """Remove poison entries, keeping metadata in the shard's dead letters."""
+        ...
+
+    async def publish_refusals(self, refusals: Sequence[CropRefusals]) -> None:
+        """Tell the ingest processes what got no score, so that they can tell its senders."""
         ...
 
     async def trim(self, shards: Sequence[int], *, max_age_ms: int) -> int:
@@ -187,10 +198,14 @@ class SearchableResults(ResultStream, EntrySearch, Protocol):
 
 
 class AckFeed(Protocol):
-    """Durable acks as they are published; those published while nobody listens are lost."""
+    """What became of crops, as it is published; what is published while nobody listens is lost."""
 
     def acks(self) -> AsyncIterator[DurableAck]:
         """Yield acks until cancelled; reconnects by itself."""
+        ...
+
+    def refusals(self) -> AsyncIterator[CropRefusals]:
+        """Yield refusals until cancelled; reconnects by itself."""
         ...
 
 

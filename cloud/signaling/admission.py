@@ -27,7 +27,7 @@ from privacy.ids import SessionId, TenantId
 from privacy.receipts import receipt_digest
 from privacy.tickets import verify_ticket
 from privacy.wire import limits
-from privacy.wire.messages import Offer, SessionSetup
+from privacy.wire.messages import MINOR, Offer, SessionSetup
 
 RETRY_FULL_MS = 2_000
 RETRY_JITTER_MS = 8_000
@@ -43,6 +43,7 @@ class Admitted:
         receipt_sha256: hex digest of the receipt it runs under.
         until_utc_us: end of the epoch or of the receipt, whichever is first.
         consent_until_utc_us: end of the receipt.
+        minor: minor version that both sides speak (protocol rule S14).
     """
 
     session: SessionId
@@ -52,6 +53,7 @@ class Admitted:
     until_utc_us: int
     consent_until_utc_us: int
     setup: SessionSetup
+    minor: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +111,7 @@ def check_offer(offer: Offer, *, platform_key: Ed25519PublicKey, now_utc_us: int
         until_utc_us=min(setup.not_after_utc_us, receipt.expires_utc_us),
         consent_until_utc_us=receipt.expires_utc_us,
         setup=setup,
+        minor=min(offer.minor, MINOR),
     )
 
 

@@ -35,6 +35,7 @@ READ_MAX_ENTRIES = 8
 
 BLOCK_MS = 200
 CLAIM_EVERY_S = 0.25
+TELL_EVERY_S = 0.5
 RECHECK_WAIT_S = 0.25
 GATHER_S = {"cpu": 0.0, "gpu": 0.004}
 """How long a round waits for company: a GPU gains by larger batches, a CPU core does not."""
@@ -115,7 +116,7 @@ def open_classifier(engine: ClassifierEngine, artifact: ExpressionArtifact) -> C
 async def _consume(rounds: ClassifyRounds, parts: ClassifyParts, shards: range) -> None:
     consumer = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
     gather_s = GATHER_S[parts.classifier.device]
-    claimed_s = 0.0
+    claimed_s = told_s = 0.0
     failures = 0
     while True:
         try:
@@ -132,6 +133,9 @@ async def _consume(rounds: ClassifyRounds, parts: ClassifyParts, shards: range) 
                 await asyncio.sleep(gather_s)
                 found += await _read(parts.crops, shards, consumer, 0)
             await rounds.run(found)
+            if time.monotonic() - told_s >= TELL_EVERY_S:
+                told_s = time.monotonic()
+                await rounds.tell_refusals()
             failures = 0
         except StreamError as error:
             if not failures:

@@ -12,7 +12,7 @@ import structlog
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from cloud.classify.epochs import MISSING_FOR_US, REFUSED_FOR_US, EpochBook, EpochKey, open_epoch
-from cloud.classify.refusals import Refusal
+from cloud.classify.refusals import Refusal, RefusalTally
 from cloud.classify.stage import (
     Opened,
     ScoringRules,
@@ -71,6 +71,7 @@ class ClassifyRounds:
     def __init__(self, parts: ClassifyParts) -> None:
         self._parts = parts
         self._book = EpochBook()
+        self._told = RefusalTally()
 
     async def run(self, deliveries: Sequence[Delivery]) -> None:
         """Work off deliveries; what fails for an unknown reason stays pending and is delivered again.
@@ -96,6 +97,16 @@ class ClassifyRounds:
         for session in self._book.sessions():
             if await self._parts.revocations.is_revoked(session):
                 self._book.revoke(session)
+
+    async def tell_refusals(self) -> None:
+        """Tell ingest what got no score since the last time; what cannot be told is dropped, as an ack would be.
+
+        Raises:
+            StreamError: Redis went away.
+        """
+        refusals = self._told.take()
+        if refusals:
+            await self._parts.crops.publish_refusals(refusals)
 
     def close(self) -> None:
         """Let the engine go."""
@@ -163,6 +174,8 @@ class ClassifyRounds:
                 wipe(one.faces)
         metrics.ROUND.observe(time.monotonic() - started)
         _count(records, sum((one.refused for one in opened), Counter()))
+        for one in opened:
+            self._told.add(one.told)
         found = iter(records)
         return [
             _finished(entry.delivery, list(itertools.islice(found, count)), self._parts.classifier.model)

@@ -133,6 +133,7 @@ async def serve(
                 sessions.sweep(),
                 _watch_revocations(sessions, writers, parts.revocations),
                 _forward_acks(sessions, parts.acks),
+                _forward_refusals(sessions, parts.acks),
             )
             await sessions.close()
     finally:
@@ -157,6 +158,11 @@ async def _watch_revocations(
 async def _forward_acks(sessions: IngestSessions, feed: AckFeed) -> None:
     async for ack in feed.acks():
         sessions.forward_ack(ack)
+
+
+async def _forward_refusals(sessions: IngestSessions, feed: AckFeed) -> None:
+    async for refused in feed.refusals():
+        sessions.forward_refusals(refused)
 
 
 def _readiness(redis: Redis) -> Readiness:

@@ -15,10 +15,11 @@ import structlog
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from cloud.errors import AdmissionError, StreamError
+from cloud.ingest.refusal_report import RefusalReport
 from cloud.ingest.session import EventKind, IngestSession, SessionEnd
 from cloud.ports.peers import Peer, PeerEngine
 from cloud.ports.signalling import SignallingConnection
-from cloud.ports.streams import DurableAck, Revocations, SetupStore
+from cloud.ports.streams import CropRefusals, DurableAck, Revocations, SetupStore
 from cloud.signaling.admission import Admitted, SessionState, check_offer, check_state, fenced
 from cloud.workers import ingest_metrics as metrics
 from cloud.workers.ingest_writers import IngestWriters
@@ -50,7 +51,6 @@ OFFERS_BURST = 10
 
 REVOKED_REASON = "consent was withdrawn"
 EXPIRED_REASON = "consent has expired"
-CONSENT_EXPIRED = "consent_expired"
 
 
 def utc_us() -> int:
@@ -74,6 +74,7 @@ class LiveSession:
         self.was_heard = False
         self.is_over = False
         self.name = secrets.token_hex(4)
+        self.refusals = RefusalReport(minor=admitted.minor)
         self._sessions = sessions
 
     def on_datagram(self, datagram: bytes) -> None:
@@ -82,11 +83,11 @@ class LiveSession:
             return
         self._hear()
         if self.is_consent_over(utc_us()):
-            metrics.REFUSED.labels(CONSENT_EXPIRED).inc()
+            self._refuse(RefusalReason.CONSENT_EXPIRED.value)
             return
         found = self.core.receive_datagram(datagram, now_utc_us=utc_us())
         if isinstance(found, RefusalReason):
-            metrics.REFUSED.labels(found.value).inc()
+            self._refuse(found.value)
             return
         metrics.DATAGRAMS.labels("late" if found.late else "live").inc()
         self._sessions.writers.put_crop(self.admitted.session, found)
@@ -98,7 +99,7 @@ class LiveSession:
         self._hear()
         effect = self.core.receive_control(message, now_utc_us=utc_us())
         if effect.refused is not None:
-            metrics.REFUSED.labels(effect.refused).inc()
+            self._refuse(effect.refused)
         if effect.reply is not None and self.peer is not None:
             self.peer.send_control(effect.reply)
         if effect.event is not None:
@@ -109,6 +110,18 @@ class LiveSession:
     def on_closed(self) -> None:
         """The peer is gone."""
         self._sessions.gone(self)
+
+    def tell_refusals(self) -> None:
+        """Say what was refused since the last time, if anything (rule S15)."""
+        if self.predecessor is not None:
+            self.predecessor.tell_refusals()
+        message = self.refusals.take()
+        if message is not None and (self.peer is None or not self.peer.send_control(encode_message(message))):
+            self.refusals.add(message.counts)
+
+    def _refuse(self, reason: str) -> None:
+        metrics.REFUSED.labels(reason).inc()
+        self.refusals.add({reason: 1})
 
     def is_consent_over(self, now_utc_us: int) -> bool:
         """Say whether the receipt that this session runs under has expired."""
@@ -313,6 +326,12 @@ class IngestSessions:
             if live.peer.send_control(encode_message(message)):
                 metrics.ACKS.inc()
 
+    def forward_refusals(self, refused: CropRefusals) -> None:
+        """Note what the classify workers refused of a session that lives here; it is told with the next sweep."""
+        live = self._live.get(_session_id(refused.session))
+        if live is not None:
+            live.refusals.add(refused.counts)
+
     def revoke_soon(self, session: SessionId) -> None:
         """Begin to end a session whose consent was withdrawn; from now on nothing of it is accepted."""
         self.writers.drop_crops(session)
@@ -362,6 +381,7 @@ class IngestSessions:
             await asyncio.sleep(SWEEP_S)
             now_s = time.monotonic()
             for live in list(self._live.values()):
+                live.tell_refusals()
                 self._sweep_one(live, now_s)
             if now_s - refreshed_s >= REFRESH_S:
                 refreshed_s = now_s

@@ -32,11 +32,12 @@ class IceServer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Ticket(msgspec.Struct, frozen=True, kw_only=True):
-    """The right to one signalling exchange."""
+    """The right to one signalling exchange; a platform that names no minor version speaks 0 (protocol rule S14)."""
 
     ticket: str
     ingest_url: str
     ice_servers: Annotated[tuple[IceServer, ...], msgspec.Meta(max_length=8)] = ()
+    protocol_minor: Annotated[int, msgspec.Meta(ge=0)] = 0
 
     def __repr__(self) -> str:
         return f"Ticket(ingest_url={self.ingest_url!r})"

@@ -62,11 +62,13 @@ class LinkFactories:
         ticket: returns (ticket, ingest URL).
         signalling: connects to an ingest URL.
         peer: makes a peer from two callbacks: control message, connection lost.
+        minor: minor version to offer with the latest ticket (protocol rule S14).
     """
 
     ticket: Callable[[], Awaitable[tuple[str, str]]]
     signalling: Callable[[str], Awaitable[Signalling]]
     peer: Callable[[Callable[[bytes], None], Callable[[], None]], Peer]
+    minor: Callable[[], int] = lambda: 0
 
 
 class Link:
@@ -132,7 +134,9 @@ async def open_link(
     try:
         signalling = await factories.signalling(url)
         sdp = await peer.offer()
-        await signalling.send_offer(Offer(ticket=ticket, sdp=sdp, setup=sealer.setup))
+        await signalling.send_offer(
+            Offer(ticket=ticket, sdp=sdp, setup=sealer.setup, minor=factories.minor())
+        )
         await peer.accept(await _await_answer(signalling))
     except BaseException:
         if signalling is not None:

@@ -108,6 +108,7 @@ class LiveRun:
             fps=fps,
             skipped=counters.skipped,
             connected=self._sender.is_connected,
+            refused=self._sender.session.refused,
         )
 
     def _join_threads(self) -> None:
@@ -148,4 +149,5 @@ class LiveRun:
             encoding_steps=dict(sender.steps),
             reconnects=sender.reconnects,
             exit_reason=reason,
+            refused=dict(sender.session.refused),
         )

@@ -27,6 +27,7 @@ from privacy.wire.messages import (
     ControlFromIngest,
     Counters,
     Gap,
+    Refusals,
     Revoked,
     Segment,
     SkipReason,
@@ -85,6 +86,8 @@ class SenderSession:
         epoch: of the connection that carries frames, 0 before the first.
         failures: connection attempts that failed in a row.
         acked: frames known to be committed.
+        refused: datagrams that the platform says it dropped, by `RefusalReason` value; a frame that is sent again
+            and refused again counts twice.
         end_reason: why ingest ended the session, empty otherwise.
     """
 
@@ -94,6 +97,7 @@ class SenderSession:
         self.epoch = 0
         self.failures = 0
         self.acked = 0
+        self.refused: Counter[str] = Counter()
         self.end_reason = ""
         self._last_epoch = last_epoch
         self._captured = self._with_face = self._sent = 0
@@ -204,6 +208,8 @@ class SenderSession:
                 t3_utc_us=message.t3_utc_us,
                 t4_us=now_us,
             )
+        elif isinstance(message, Refusals):
+            self.refused.update(message.counts)
         elif isinstance(message, Revoked):
             self.end_reason = message.reason
             self._end()

@@ -10,13 +10,22 @@ import pytest
 
 from cloud.adapters.redis_memory import (
     MemoryAckFeed,
+    MemoryCropStream,
     MemoryResultStream,
     MemoryRevocations,
     MemorySetupStore,
 )
 from cloud.adapters.redis_sessions import RedisAckFeed, RedisRevocations, RedisSetupStore
-from cloud.adapters.redis_streams import RedisResultStream
-from cloud.ports.streams import AckFeed, DurableAck, ResultStream, Revocations, SetupStore
+from cloud.adapters.redis_streams import RedisCropStream, RedisResultStream
+from cloud.ports.streams import (
+    AckFeed,
+    CropRefusals,
+    CropStream,
+    DurableAck,
+    ResultStream,
+    Revocations,
+    SetupStore,
+)
 from privacy.ids import SessionId
 from privacy.wire.messages import SessionSetup
 
@@ -30,17 +39,20 @@ class State:
     revocations: Revocations
     feed: AckFeed
     results: ResultStream
+    crops: CropStream
 
 
 @pytest.fixture(params=["memory", "redis"])
 def state(request: pytest.FixtureRequest) -> State:
     if request.param == "memory":
         feed, revocations = MemoryAckFeed(), MemoryRevocations()
+        results = MemoryResultStream(utc_ms=utc_ms, feed=feed)
         return State(
             setups=MemorySetupStore(utc_ms=utc_ms, revocations=revocations),
             revocations=revocations,
             feed=feed,
-            results=MemoryResultStream(utc_ms=utc_ms, feed=feed),
+            results=results,
+            crops=MemoryCropStream(results, utc_ms=utc_ms, feed=feed),
         )
     client = request.getfixturevalue("redis_client")
     return State(
@@ -48,6 +60,7 @@ def state(request: pytest.FixtureRequest) -> State:
         revocations=RedisRevocations(client),
         feed=RedisAckFeed(client),
         results=RedisResultStream(client),
+        crops=RedisCropStream(client, utc_ms=utc_ms),
     )
 
 
@@ -158,6 +171,27 @@ async def test_acks_reach_who_listens(state: State) -> None:
     listening.cancel()
     await asyncio.gather(listening, return_exceptions=True)
     assert heard[:3] == sent
+
+
+async def test_refusals_reach_who_listens(state: State) -> None:
+    sent = [
+        CropRefusals(session=str(SESSION), counts={"content": 3, "seal": 1}),
+        CropRefusals(session=str(OTHER), counts={"stale": 2}),
+    ]
+    heard: list[CropRefusals] = []
+
+    async def listen() -> None:
+        async for refused in state.feed.refusals():
+            heard.append(refused)
+
+    listening = asyncio.create_task(listen())
+    async with asyncio.timeout(5):
+        while not heard:
+            await state.crops.publish_refusals(sent)
+            await asyncio.sleep(0.02)
+    listening.cancel()
+    await asyncio.gather(listening, return_exceptions=True)
+    assert heard[:2] == sent
 
 
 async def next_of(iterator: AsyncIterator[SessionId | None]) -> SessionId | None:

@@ -55,7 +55,7 @@ def test_no_hostile_datagram_changes_a_record_or_stops_a_process(street: StreetP
         ("ingest", "malformed"): ROUNDS + 1,
         ("ingest", "foreign_session"): ROUNDS,
         ("classify", "seal"): 2 * ROUNDS,
-        ("classify", "payload"): ROUNDS,
+        ("classify", "content"): ROUNDS,
     }
     assert dict(street.platform.restarts) == restarts
     summary = street.call(street.studio.summary(viewer.seat))

@@ -68,8 +68,8 @@ MakeStreet = Callable[..., Awaitable[Street]]
 MakePeer = Callable[[], OfferingPeer]
 
 
-async def join(peer: OfferingPeer, viewer: Viewer, *, epoch: int = 1):
+async def join(peer: OfferingPeer, viewer: Viewer, *, epoch: int = 1, minor: int = 0):
     sealer = viewer.sealer(epoch=epoch)
-    reply = await peer.offer(viewer.ticket(), sealer.setup)
+    reply = await peer.offer(viewer.ticket(), sealer.setup, minor=minor)
     assert isinstance(reply, Answer), reply
     return sealer

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +18,7 @@ import pytest
 from redis.asyncio import Redis
 
 from cloud.adapters.redis_connection import connect
-from cloud.adapters.redis_sessions import RedisRevocations, RedisSetupStore
+from cloud.adapters.redis_sessions import RedisAckFeed, RedisRevocations, RedisSetupStore
 from cloud.adapters.redis_streams import RedisCropStream, RedisResultStream
 from cloud.classify.epochs import MISSING_FOR_US
 from cloud.classify.stage import ScoringRules
@@ -127,6 +128,31 @@ class Bench:
 @pytest.fixture
 def bench(redis_client: Redis) -> Bench:
     return Bench(redis_client)
+
+
+async def test_what_gets_no_score_is_told_to_ingest_by_session_and_reason(bench: Bench) -> None:
+    viewer, sealer = await bench.join()
+    heard: Counter[str] = Counter()
+
+    async def listen() -> None:
+        async for refused in RedisAckFeed(bench.redis).refusals():
+            assert refused.session == str(viewer.session)
+            heard.update(refused.counts)
+
+    listening = asyncio.create_task(listen())
+    async with working(bench.parts()):
+        async with asyncio.timeout(10):
+            frame = 0
+            # what is published before anybody listens is lost
+            while not heard:
+                await bench.put(viewer, seal(sealer, frame, content=b"no picture"), seal(sealer, frame + 1))
+                frame += 2
+                await asyncio.sleep(0.1)
+    listening.cancel()
+    await asyncio.gather(listening, return_exceptions=True)
+    assert set(heard) == {"content"}
+    await bench.read()
+    assert all(scored % 2 for scored in bench.frames(viewer))
 
 
 @contextlib.asynccontextmanager

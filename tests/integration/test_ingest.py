@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+from collections import Counter
+from uuid import UUID
 
 import pytest
 from aiortc import RTCConfiguration, RTCPeerConnection
@@ -9,8 +11,9 @@ from aiortc import RTCConfiguration, RTCPeerConnection
 from cloud.adapters.aiortc_peer import AiortcPeerEngine
 from cloud.entries import shard_of
 from cloud.errors import StreamError
-from cloud.ports.streams import DurableAck
+from cloud.ports.streams import CropRefusals, DurableAck
 from cloud.workers import ingest_sessions
+from privacy.ids import SessionId
 from privacy.wire import limits
 from privacy.wire.codec import encode_message
 from privacy.wire.messages import (
@@ -22,6 +25,7 @@ from privacy.wire.messages import (
     ClockReply,
     Gap,
     Offer,
+    Refusals,
     Refused,
     Revoked,
     Segment,
@@ -51,6 +55,35 @@ async def test_sealed_crops_travel_from_the_channel_to_the_stream_unchanged(stre
     assert street.kinds().count("connected") == 2
     for viewer in viewers:
         assert (await street.setups.setup(viewer.session, epoch=1)).session == str(viewer.session)
+
+
+async def test_a_peer_of_minor_version_one_is_told_what_was_refused_and_why(street, peers) -> None:
+    viewer, peer = Viewer(street.platform), peers(street)
+    sealer = await join(peer, viewer, minor=1)
+    peer.crops.send(b"\x07")
+    good = seal(sealer, 0)
+    peer.send(good)
+    peer.send(good)
+    peer.crops.send("text")
+    street.feed.publish_refusals([CropRefusals(session=str(viewer.session), counts={"content": 2})])
+    told: Counter[str] = Counter()
+    async with asyncio.timeout(8):
+        while told != {"malformed": 2, "replayed": 1, "content": 2}:
+            for message in peer.received:
+                if isinstance(message, Refusals):
+                    told.update(message.counts)
+            peer.received.clear()
+            await asyncio.sleep(0.02)
+
+
+async def test_a_peer_that_offers_no_minor_version_hears_nothing_that_is_new(street, peers) -> None:
+    viewer, told, untold = Viewer(street.platform), peers(street), peers(street)
+    await join(untold, viewer)
+    await join(told, Viewer(street.platform, session=SessionId(UUID(int=9))), minor=7)
+    for peer in (untold, told):
+        peer.crops.send(b"\x07")
+    await told.heard(Refusals)
+    assert not [message for message in untold.received if isinstance(message, Refusals)]
 
 
 async def test_a_crop_lands_on_its_sessions_shard(street, peers) -> None:

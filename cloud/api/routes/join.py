@@ -50,6 +50,7 @@ from privacy.jws import PUBLIC_KEY_BYTES, canonical_json, load_public_key
 from privacy.notices import LOCALES, Notice, render_notice
 from privacy.receipts import ReceiptClaims, receipt_digest, sign_receipt
 from privacy.tickets import TicketClaims, sign_ticket
+from privacy.wire.messages import MINOR
 
 router = APIRouter(prefix="/v1/join", tags=["agent"])
 
@@ -160,6 +161,7 @@ async def issue_ticket(body: TicketRequest, context: Context, agent: Agent) -> T
         ticket=sign_ticket(claims, context.signing_key),
         ingest_url=context.settings.ingest_url,
         expires_at=expires_at,
+        protocol_minor=MINOR,
         ice_servers=[
             IceServerFacts(url=server.url, username=server.username, credential=server.credential)
             for server in ice_servers(

@@ -1,5 +1,6 @@
 import struct
 from dataclasses import replace
+from uuid import UUID, uuid4
 
 import numpy as np
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from cloud.classify import epochs
 from cloud.classify.epochs import EpochBook, open_epoch
 from cloud.classify.planning import plan_batches
-from cloud.classify.refusals import Refusal
+from cloud.classify.refusals import SESSIONS_MAX, Refusal, RefusalTally
 from cloud.classify.stage import ScoringRules, classify_faces, epochs_of, open_crops, score_faces
 from cloud.entries import (
     FLAG_GREY,
@@ -19,13 +20,16 @@ from cloud.entries import (
     encode_scores,
 )
 from cloud.ports.classifier import BATCH_SIZES
+from cloud.ports.streams import CropRefusals
 from models.expression.regions import Calibration
 from models.expression.scope import ScopeRule
 from privacy.content import Scores, encode_scores_content
 from privacy.envelope import Codec
 from privacy.errors import OpeningError, ReceiptError
 from privacy.expressions import EXPRESSIONS, Expression
+from privacy.ids import SessionId
 from privacy.wire import limits
+from privacy.wire.messages import REFUSAL_REASONS
 from tests.fixtures_street import Platform, Viewer, jpeg, picture, seal, sealed_crop, utc_us
 from tests.unit.cloud.score_records import MODEL
 
@@ -316,8 +320,33 @@ def test_poison_is_counted_by_reason_and_the_good_crop_beside_it_is_scored(platf
         Refusal.SEAL: 3,
         Refusal.ENVELOPE: 3,
         Refusal.NO_SETUP: 2,
-        Refusal.PAYLOAD: 5,
+        Refusal.CONTENT: 5,
     }
+    # told to whom each crop claims to be of; what has no readable header is nobody's
+    assert sum(opened.told.values()) == sum(opened.refused.values()) - 3
+    session = SessionId(UUID(sealer.setup.session))
+    assert opened.told[session, Refusal.CONTENT] == 5
+
+
+def test_a_tally_adds_up_by_session_and_is_empty_once_taken() -> None:
+    tally, one, other = RefusalTally(), SessionId(uuid4()), SessionId(uuid4())
+    tally.add({(one, Refusal.CONTENT): 2, (other, Refusal.SEAL): 1})
+    tally.add({(one, Refusal.CONTENT): 3, (one, Refusal.FACE): 1})
+    assert tally.take() == [
+        CropRefusals(session=str(one), counts={"content": 5, "face": 1}),
+        CropRefusals(session=str(other), counts={"seal": 1}),
+    ]
+    assert tally.take() == []
+
+
+def test_a_tally_holds_a_bounded_number_of_sessions() -> None:
+    tally = RefusalTally()
+    tally.add({(SessionId(UUID(int=n)), Refusal.SEAL): 1 for n in range(SESSIONS_MAX + 5)})
+    assert len(tally.take()) == SESSIONS_MAX
+
+
+def test_every_refusal_of_the_worker_has_a_name_on_the_wire() -> None:
+    assert {refusal.value for refusal in Refusal} <= REFUSAL_REASONS
 
 
 def test_pixels_are_overwritten_after_the_network_has_seen_them(platform: Platform) -> None:

@@ -4,7 +4,7 @@ import pytest
 from cloud.errors import AdmissionError
 from cloud.signaling.admission import SessionState, check_offer, check_state
 from privacy.wire import limits
-from privacy.wire.messages import Offer
+from privacy.wire.messages import MINOR, Offer
 from tests.fixtures_street import Platform, Viewer, utc_us
 
 
@@ -15,7 +15,9 @@ def viewer() -> Viewer:
 
 def check(viewer: Viewer, *, now_utc_us: int | None = None, **changes):
     setup = changes.pop("setup", None) or viewer.sealer().setup
-    offer = Offer(ticket=changes.pop("ticket", viewer.ticket()), sdp="v=0", setup=setup)
+    offer = Offer(
+        ticket=changes.pop("ticket", viewer.ticket()), sdp="v=0", setup=setup, minor=changes.pop("minor", 0)
+    )
     return check_offer(offer, platform_key=viewer.platform.public_key, now_utc_us=now_utc_us or utc_us())
 
 
@@ -30,6 +32,11 @@ def test_an_offer_that_proves_itself_names_its_session_and_its_end(viewer: Viewe
     assert (admitted.session, admitted.tenant, admitted.epoch) == (viewer.session, viewer.tenant, 3)
     assert admitted.setup == setup
     assert admitted.until_utc_us == setup.not_after_utc_us
+
+
+@pytest.mark.parametrize(("offered", "spoken"), [(0, 0), (1, 1), (MINOR + 1, MINOR), (65_535, MINOR)])
+def test_the_lower_minor_version_is_spoken(viewer: Viewer, offered: int, spoken: int) -> None:
+    assert check(viewer, minor=offered).minor == spoken
 
 
 def test_a_session_ends_with_its_receipt_where_that_is_first() -> None:

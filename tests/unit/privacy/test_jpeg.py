@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from privacy.errors import PayloadError
+from privacy.errors import ContentError, PayloadError
 from privacy.jpeg import check_jpeg
 from privacy.payload import max_content_bytes
 
@@ -93,6 +93,11 @@ def insert(data: bytes, segment: bytes) -> bytes:
     [
         b"\xff\xe1\x00\x10" + b"Exif\0\0" + bytes(8),
         b"\xff\xe2\x00\x10" + bytes(14),
+        b"\xff\xe2\x00\x10" + b"ICC_PROFILE\0\x01\x02",
+        b"\xff\xe2\x00\x10" + b"ICC_PROFILE\0\x02\x02",
+        b"\xff\xe2\x00\x06" + b"MPF\0",
+        b"\xff\xe2" + struct.pack(">H", 1_027) + b"ICC_PROFILE\0\x01\x01" + bytes(1_011),
+        b"\xff\xe1\x00\x10" + b"ICC_PROFILE\0\x01\x01",
         b"\xff\xfe\x00\x08secret",
         b"\xff\xe0" + struct.pack(">H", 67) + bytes(65),
         b"\xff\xc2\x00\x11" + bytes(15),
@@ -114,6 +119,31 @@ def insert(data: bytes, segment: bytes) -> bytes:
 def test_a_segment_that_the_agent_never_writes_is_refused(segment: bytes) -> None:
     with pytest.raises(PayloadError):
         check_jpeg(insert(jpeg(), segment), width=96, height=96)
+
+
+def icc(profile: bytes) -> bytes:
+    body = b"ICC_PROFILE\0\x01\x01" + profile
+    return b"\xff\xe2" + struct.pack(">H", 2 + len(body)) + body
+
+
+@pytest.mark.parametrize("profile", [b"", bytes(456), b"\xff" * 1_010], ids=["empty", "as canvas", "largest"])
+def test_a_small_colour_profile_as_a_canvas_writes_it_is_accepted_and_changes_no_pixel(
+    profile: bytes,
+) -> None:
+    plain = jpeg()
+    app0_ends = 4 + int.from_bytes(plain[4:6], "big")
+    for data in (insert(plain, icc(profile)), plain[:app0_ends] + icc(profile) + plain[app0_ends:]):
+        check_jpeg(data, width=96, height=96, components=3)
+        decoded = [
+            cv2.imdecode(np.frombuffer(one, np.uint8), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
+            for one in (plain, data)
+        ]
+        assert np.array_equal(decoded[0], decoded[1])
+
+
+def test_a_second_colour_profile_is_refused() -> None:
+    with pytest.raises(ContentError, match="marker"):
+        check_jpeg(insert(insert(jpeg(), icc(b"")), icc(b"")), width=96, height=96)
 
 
 def test_many_small_segments_are_refused() -> None:

@@ -21,6 +21,7 @@ from privacy.wire.codec import (
     encode_setup,
 )
 from privacy.wire.messages import (
+    REFUSAL_REASONS,
     SKIP_REASONS,
     Ack,
     Answer,
@@ -31,6 +32,7 @@ from privacy.wire.messages import (
     Counters,
     Gap,
     Offer,
+    Refusals,
     Refused,
     Revoked,
     Segment,
@@ -57,7 +59,7 @@ setups = st.builds(
     receipt=st.text("abc._-", max_size=300),
 )
 signalling = st.one_of(
-    st.builds(Offer, ticket=texts, sdp=texts, setup=setups),
+    st.builds(Offer, ticket=texts, sdp=texts, setup=setups, minor=u16),
     st.builds(Answer, sdp=texts),
     st.builds(Refused, code=st.integers(400, 599), reason=texts, retry_after_ms=st.integers(0, 600_000)),
     st.builds(Revoked, reason=st.text("abc ", min_size=1, max_size=200)),
@@ -95,6 +97,7 @@ from_ingest = st.one_of(
         Ack, bucket=st.integers(0, 2**32 // 30), mask=st.integers(0, 2**30 - 1), committed_utc_us=times
     ),
     st.builds(Revoked, reason=st.text("abc ", min_size=1, max_size=200)),
+    st.builds(Refusals, counts=st.dictionaries(st.sampled_from(sorted(REFUSAL_REASONS)), u32)),
 )
 DECODERS = (decode_signalling, decode_control_from_agent, decode_control_from_ingest, decode_setup)
 
@@ -173,6 +176,25 @@ def test_a_message_out_of_bounds_is_refused(data: bytes) -> None:
     for decode in DECODERS:
         with pytest.raises(MessageError):
             decode(data)
+
+
+def test_an_offer_of_minor_version_0_is_written_as_before_there_were_any() -> None:
+    setup = SessionSetup(
+        session="11111111-2222-4333-8444-555555555555",
+        tenant="11111111-2222-4333-8444-555555555555",
+        epoch=1,
+        key_id="k",
+        not_after_utc_us=1,
+        device_public_key=b"",
+        encapsulated=b"",
+        device_signature=b"",
+        receipt="r",
+    )
+    plain = Offer(ticket="t", sdp="s", setup=setup)
+    assert encode_message(plain).startswith(b'{"type":"offer","ticket":"t","sdp":"s","setup":{"session"')
+    assert b"minor" not in encode_message(plain)
+    assert encode_message(msgspec.structs.replace(plain, minor=1)).endswith(b',"minor":1}')
+    assert decode_signalling(encode_message(plain)) == plain
 
 
 def test_one_directions_messages_are_refused_in_the_other() -> None:

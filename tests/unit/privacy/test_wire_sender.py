@@ -19,6 +19,7 @@ from privacy.wire.messages import (
     ClockReply,
     Counters,
     Gap,
+    Refusals,
     Revoked,
     Segment,
     SkipReason,
@@ -48,6 +49,13 @@ def skip(sender: SenderSession, frame: int, reason: SkipReason = SkipReason.NO_F
 
 def only(messages: list, kind: type) -> list:
     return [message for message in messages if isinstance(message, kind)]
+
+
+def test_what_the_platform_refused_is_added_up_by_reason() -> None:
+    sender = streaming()
+    sender.on_control(Refusals(counts={"content": 30}), now_us=0)
+    sender.on_control(Refusals(counts={"content": 60, "stale": 1}), now_us=S)
+    assert sender.refused == {"content": 90, "stale": 1}
 
 
 def test_every_attempt_has_a_new_epoch() -> None:
