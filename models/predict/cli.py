@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
+import os
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +50,8 @@ def add_predict_command(commands: Any) -> None:
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    # A shell's *.jpg hands over a file called -a.jpg as it is.
+    parser.parse_known_args = _files_first(parser)
     parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="a picture file")
     parser.add_argument(
         "--crop", action="store_true", help="each picture is already cut to one upright face: find none"
@@ -72,8 +77,12 @@ def add_predict_command(commands: Any) -> None:
 
 def predict(arguments: argparse.Namespace) -> int:
     """Read every picture; one that cannot be read is told of and does not keep the others from being read."""
+    from models.predict.pictures import shown
     from models.predict.reader import PictureReader
 
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # What a terminal cannot print is escaped, and the next picture is read.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         reader = PictureReader(
             arguments.artifact,
@@ -92,7 +101,7 @@ def predict(arguments: argparse.Namespace) -> int:
             status = EXIT_UNREADABLE
             print(f"countenance models predict: {error}", file=sys.stderr)
             if arguments.json:
-                print(json.dumps({"image": str(path), "error": str(error)}))
+                print(json.dumps({"image": shown(path), "error": str(error)}))
             continue
         print(json.dumps(found) if arguments.json else describe(found), flush=True)
     return status
@@ -106,6 +115,23 @@ def describe(found: dict[str, Any]) -> str:
         return f"{found['image']}: {why} (if it is cut to one face already, add --crop)"
     head = f"{found['image']}: {len(faces)} face{'s' if len(faces) > 1 else ''}"
     return "\n".join([head, *(_line(number, face) for number, face in enumerate(faces, 1))])
+
+
+def _files_first(parser: argparse.ArgumentParser) -> Callable[..., Any]:
+    """Return the parser's own `parse_known_args`, for which a file that is there is never an option."""
+    parse = parser.parse_known_args
+    options = parser._option_string_actions
+
+    def parse_files_first(args: Sequence[str] | None = None, namespace: Any = None) -> Any:
+        words = [
+            f".{os.sep}{word}"
+            if word.startswith("-") and word.partition("=")[0] not in options and os.path.lexists(word)
+            else word
+            for word in (sys.argv[1:] if args is None else args)
+        ]
+        return parse(words, namespace)
+
+    return parse_files_first
 
 
 def _line(number: int, face: dict[str, Any]) -> str:

@@ -16,7 +16,7 @@ from models.face_crop.shrinking import UInt8Array
 from models.face_detector.runtime import Detector
 from models.face_detector.still_search import find_faces
 from models.manifest import ARTIFACTS_DIR, load_manifest
-from models.predict.pictures import read_picture
+from models.predict.pictures import read_picture, shown
 from models.predict.reading import DoubtLimits, Sample, answer, sample_crop, sample_face
 
 NO_FACE, TOO_DARK = "no_face", "too_dark"
@@ -62,10 +62,13 @@ class PictureReader:
         """
         picture = read_picture(path)
         faces = answer(
-            self._samples(picture, path.name), self._predictor, self._artifact, opted_out=self._opted_out
+            self._samples(picture, shown(Path(path.name))),
+            self._predictor,
+            self._artifact,
+            opted_out=self._opted_out,
         )
         return {
-            "image": str(path),
+            "image": shown(path),
             "width_px": picture.shape[1],
             "height_px": picture.shape[0],
             "faces": faces,

@@ -15,11 +15,10 @@ from collections.abc import Callable, Iterable, Iterator, Set
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
-from models.errors import DatasetError
+from models.errors import DatasetError, PictureError
 from models.expression.preprocessing import resize_grey, to_grey
 from models.expression.taxonomy import (
     FERPLUS_VOTES,
@@ -31,11 +30,14 @@ from models.expression.taxonomy import (
     label_index,
     one_hot,
 )
+from models.picture_files import decode_picture_file
 
 UInt8Array = npt.NDArray[np.uint8]
 Float32Array = npt.NDArray[np.float32]
 
-PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp"})
+PICTURE_SUFFIXES = frozenset(
+    {".avif", ".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+)
 SPLIT_FOLDERS = frozenset({"train", "training", "validation", "valid", "val", "test"})
 
 
@@ -228,17 +230,15 @@ def seven_way(picture: Picture) -> Float32Array:
 
 
 def decode_picture(content: bytes, name: str) -> UInt8Array:
-    """Decode picture bytes into uint8 (h, w) grey or (h, w, 3) R, G, B.
+    """Decode picture bytes into uint8 (h, w) grey or (h, w, 3) R, G, B, upright, as prediction does.
 
     Raises:
         DatasetError: the bytes are no picture.
     """
-    decoded = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED) if content else None
-    if decoded is None or decoded.dtype != np.uint8:
-        raise DatasetError(f"{name} is not an 8-bit picture")
-    if decoded.ndim == 2:
-        return np.asarray(decoded, np.uint8)
-    return np.asarray(cv2.cvtColor(decoded[:, :, :3], cv2.COLOR_BGR2RGB), np.uint8)
+    try:
+        return decode_picture_file(content, name)
+    except PictureError as error:
+        raise DatasetError(str(error)) from None
 
 
 def _labelled(content: bytes, row: dict[str, str], *, source: str, split: str) -> Picture:

@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -18,7 +21,8 @@ from models.expression.loading import load_expression
 from models.expression.taxonomy import LABELS
 from models.face_crop.quality import Pose, Quality
 from models.face_detector.still_search import FoundFace, find_faces
-from models.predict.pictures import declared_size, read_picture
+from models.picture_files import declared_size
+from models.predict.pictures import read_picture, shown
 from models.predict.reading import Doubt, DoubtLimits, answer, outside_share, quality_doubts, sample_crop
 
 PORTRAIT = np.ascontiguousarray(samples.astronaut()[..., ::-1])
@@ -115,6 +119,71 @@ def test_a_file_that_cannot_be_read_does_not_keep_others_from_being_read(
     assert "not a picture" in first["error"] and "No such file" in third["error"]
     assert second["faces"][0]["expression"] == "happy"
     assert "note.jpg is not a picture" in said.err
+
+
+def test_a_name_that_is_no_text_or_cannot_be_printed_is_escaped_and_the_next_picture_is_read(
+    tmp_path: Path,
+) -> None:
+    portrait = Path(stored(tmp_path, "a:b 100%.png", PORTRAIT[40:230, 140:320])).read_bytes()
+    for name in (b"caf\xe9.png", "größe 顔.png".encode(), b"-dash.png", b"12", b"x" * 240, b"new\nline"):
+        Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name)).write_bytes(portrait)
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/gone\xff.png")).write_bytes(b"no picture")
+    names = sorted(path.name for path in tmp_path.iterdir())
+    ended = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import sys; from cloud.cli import main; sys.exit(main())",
+            "models",
+            "predict",
+            *names,
+        ],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        check=False,
+    )
+    said, complaint = ended.stdout.decode("ascii"), ended.stderr.decode("ascii")
+    assert ended.returncode == 2 and "Traceback" not in complaint
+    assert said.count("1 face") == len(names) - 1 and said.count("happy") == len(names) - 1
+    assert "caf\\xe9.png: 1 face" in said and "new\\nline: 1 face" in said and "-dash.png: 1 face" in said
+    [line] = complaint.splitlines()
+    assert "gone\\xff.png is not a picture" in line
+
+
+def test_a_name_is_shown_as_it_is_unless_a_terminal_would_stumble_over_it() -> None:
+    assert shown(Path("größe 顔.png")) == "größe 顔.png"
+    assert shown(Path(os.fsdecode(b"caf\xe9\x1b[2J"))) == "caf\\xe9\\x1b[2J"
+
+
+def test_a_person_erased_by_transparency_is_not_found(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    both = np.hstack([PORTRAIT, PORTRAIT[:, ::-1]])
+    seen = np.zeros(both.shape[:2], np.uint8)
+    seen[:, : both.shape[1] // 2] = 255
+    [found] = predicted(capsys, stored(tmp_path, "erased.png", np.dstack([both, seen])))
+    [face] = found["faces"]
+    assert face["box_xyxy_px"][2] < both.shape[1] / 2
+
+
+def test_what_decoders_complain_of_stays_off_the_terminal(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    whole = Path(stored(tmp_path, "whole.png", PORTRAIT)).read_bytes()
+    (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 3])
+    deep = cv2.imencode(".png", PORTRAIT.astype(np.uint16) * 257)[1].tobytes()
+    (tmp_path / "cut_deep.png").write_bytes(deep[: len(deep) // 3])
+    for name in ("cut.png", "cut_deep.png"):
+        with pytest.raises(PictureError, match="not a picture"):
+            read_picture(tmp_path / name)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_pipe_that_never_ends_is_read_no_further_than_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("models.predict.pictures.FILE_LIMIT_BYTES", 4096)
+    with pytest.raises(PictureError, match="MiB"):
+        read_picture(Path("/dev/zero"))
 
 
 def test_an_unknown_expression_is_refused_with_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
