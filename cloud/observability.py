@@ -7,19 +7,16 @@ place only, because its text may quote a payload.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
-import socket
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
 import prometheus_client
 import structlog
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -27,7 +24,8 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from cloud.config import Bind, LogFormat, Settings
-from cloud.errors import ConfigError
+from cloud.serving.connections import ConnectionLimits
+from cloud.serving.http_server import serve_app
 from privacy.redaction import redact_event
 
 Readiness = Callable[[], Awaitable[Mapping[str, str]]]
@@ -35,7 +33,8 @@ Readiness = Callable[[], Awaitable[Mapping[str, str]]]
 
 OK = "ok"
 
-GRACE_S = 3
+OPS_CONNECTIONS = ConnectionLimits(total=64, per_source=32, reserved=8)
+"""A prober and a scraper or two need few."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,43 +59,8 @@ async def serve_ops(bind: Bind, *, readiness: Readiness) -> AsyncIterator[OpsSer
     Raises:
         ConfigError: the address cannot be bound.
     """
-    async with serve_app(ops_app(readiness), bind, name="METRICS_BIND") as bound:
+    async with serve_app(ops_app(readiness), bind, name="METRICS_BIND", limits=OPS_CONNECTIONS) as bound:
         yield OpsServer(bind=bound)
-
-
-@contextlib.asynccontextmanager
-async def serve_app(app: ASGIApp, bind: Bind, *, name: str) -> AsyncIterator[Bind]:
-    """Serve an ASGI application in this loop; leaves signals to the caller.
-
-    Args:
-        app: the application; its lifespan is the caller's business.
-        bind: where to listen.
-        name: the setting that the address came from, for the error.
-
-    Raises:
-        ConfigError: the address cannot be bound.
-    """
-    listener = _listen(bind, name=name)
-    config = uvicorn.Config(
-        app,
-        log_config=None,
-        access_log=False,
-        lifespan="off",
-        server_header=False,
-        date_header=False,
-        timeout_keep_alive=30,
-        timeout_graceful_shutdown=GRACE_S,
-        h11_max_incomplete_event_size=16_384,
-        ws="none",
-    )
-    server = _QuietServer(config)
-    serving = asyncio.create_task(server.serve(sockets=[listener]))
-    try:
-        yield Bind(host=bind.host, port=listener.getsockname()[1])
-    finally:
-        server.should_exit = True
-        await serving
-        listener.close()
 
 
 def ops_routes(readiness: Readiness) -> list[Route]:
@@ -149,29 +113,6 @@ def configure_logging(settings: Settings) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_LibraryFormatter([*shared, final]))
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
-
-
-class _QuietServer(uvicorn.Server):
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Leave signals alone: the process's own stop event decides."""
-        yield
-
-
-def _listen(bind: Bind, *, name: str) -> socket.socket:
-    family = socket.AF_INET6 if ":" in bind.host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((bind.host, bind.port))
-        listener.listen(1_024)
-    except OSError as error:
-        listener.close()
-        raise ConfigError(
-            f"{name} {bind} cannot be listened on ({error.strerror}): free it or choose another port"
-        ) from None
-    listener.setblocking(False)
-    return listener
 
 
 def _name_exception(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

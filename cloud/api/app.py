@@ -6,7 +6,7 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from cloud.api.context import ApiContext
-from cloud.api.middleware import BodyLimit, Surround
+from cloud.api.middleware import BodyLimit, ReservedPlaces, Surround
 from cloud.api.problems import add_problem_handlers
 from cloud.api.routes import join, models, privacy, results, sessions, studies, studios
 from cloud.dashboard.pages import dashboard_routes
@@ -42,4 +42,5 @@ def create_app(context: ApiContext) -> ASGIApp:
     for module in (studios, studies, sessions, results, models, join, privacy):
         app.include_router(module.router)
     add_problem_handlers(app)
-    return BodyLimit(Surround(app, is_https=context.settings.public_url.startswith("https://")))
+    is_https = context.settings.public_url.startswith("https://")
+    return Surround(ReservedPlaces(BodyLimit(app)), is_https=is_https)

@@ -20,7 +20,6 @@ A missing credential is no guess and counts for nothing.
 
 from __future__ import annotations
 
-import ipaddress
 import math
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -110,18 +109,6 @@ class FailureLimiter:
         """Failures that are not yet forgiven."""
         spent, at_s = self._spent.get(key, (0.0, now_s))
         return max(0.0, spent - max(0.0, now_s - at_s) / allowance.every_s)
-
-
-def source_of(host: str | None) -> str:
-    """Give the address that failures are counted for: a whole IPv6 /64 is one source."""
-    try:
-        address = ipaddress.ip_address(host or "")
-    except ValueError:
-        return host or "unknown"
-    if isinstance(address, ipaddress.IPv6Address):
-        mapped = address.ipv4_mapped
-        return str(mapped) if mapped else str(ipaddress.ip_network((address, 64), strict=False))
-    return str(address)
 
 
 def _is_due(at_s: float, now_s: float) -> bool:

@@ -1,7 +1,10 @@
-"""What surrounds every request: size limit, security headers, metrics, one log line."""
+"""What surrounds every request: limits of size and time, security headers, metrics, one log line."""
 
 from __future__ import annotations
 
+import asyncio
+import math
+import re
 import time
 
 import structlog
@@ -13,6 +16,9 @@ from cloud.api.problems import ProblemError, problem_response
 
 BODY_MAX_BYTES = 65_536
 """The largest request, a consent with its signature, is below 2 kB."""
+
+BODY_S = 15.0
+"""How long a body may take from when it is asked for."""
 
 API_POLICY = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 
@@ -38,11 +44,15 @@ log = structlog.get_logger(__name__)
 
 
 class BodyLimit:
-    """Refuse bodies over `BODY_MAX_BYTES`, whatever Content-Length says."""
+    """Refuse bodies over `BODY_MAX_BYTES`, whatever Content-Length says, and those that take longer than `BODY_S`.
 
-    def __init__(self, app: ASGIApp, *, limit_bytes: int = BODY_MAX_BYTES) -> None:
+    The body is read when the route asks for it, which is after the credential was checked, and never before.
+    """
+
+    def __init__(self, app: ASGIApp, *, limit_bytes: int = BODY_MAX_BYTES, limit_s: float = BODY_S) -> None:
         self._app = app
         self._limit_bytes = limit_bytes
+        self._limit_s = limit_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -50,27 +60,55 @@ class BodyLimit:
             await self._app(scope, receive, send)
             return
         declared = Headers(scope=scope).get("content-length", "0")
-        if not declared.isdigit() or int(declared) > self._limit_bytes:
-            await self._refuse(scope, receive, send)
+        if not (declared.isascii() and declared.isdigit()):
+            await problem_response(_bad_length())(scope, receive, send)
             return
-        # Small enough to be read whole before anything else looks at it.
-        messages: list[Message] = []
-        seen = 0
-        while not messages or messages[-1].get("more_body", False):
-            messages.append(await receive())
-            seen += len(messages[-1].get("body", b""))
+        if len(declared) > _LENGTH_MAX_DIGITS or int(declared) > self._limit_bytes:
+            await problem_response(self._too_large())(scope, receive, send)
+            return
+        clock = asyncio.get_running_loop().time
+        seen, deadline_s, is_whole = 0, math.inf, False
+
+        async def bounded() -> Message:
+            nonlocal seen, deadline_s, is_whole
+            if is_whole:
+                return await receive()
+            deadline_s = min(deadline_s, clock() + self._limit_s)
+            try:
+                async with asyncio.timeout_at(deadline_s):
+                    message = await receive()
+            except TimeoutError:
+                raise _too_slow() from None
+            seen += len(message.get("body", b""))
             if seen > self._limit_bytes:
-                await self._refuse(scope, receive, send)
-                return
+                raise self._too_large()
+            is_whole = not message.get("more_body", False)
+            return message
 
-        async def again() -> Message:
-            return messages.pop(0) if messages else await receive()
+        await self._app(scope, bounded, send)
 
-        await self._app(scope, again, send)
+    def _too_large(self) -> ProblemError:
+        return ProblemError(
+            413,
+            "too-large",
+            f"A request may have at most {self._limit_bytes} bytes.",
+            headers={"Connection": "close"},
+        )
 
-    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
-        problem = ProblemError(413, "too-large", f"A request may have at most {self._limit_bytes} bytes.")
-        await problem_response(problem)(scope, receive, send)
+
+class ReservedPlaces:
+    """Serve only what ends something on a connection that has a reserved place (rule H3)."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        is_reserved = scope["type"] == "http" and scope.get("state", {}).get("is_reserved", False)
+        if is_reserved and not (scope["method"] == "POST" and _ENDINGS.fullmatch(scope["path"])):
+            await problem_response(_no_place())(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
 
 
 class Surround:
@@ -113,6 +151,29 @@ class Surround:
                 log.info("request", method=method, route=route, status=status, took_ms=round(1e3 * seconds))
 
 
+def _bad_length() -> ProblemError:
+    return ProblemError(
+        400, "bad-request", "Content-Length is not a whole number.", headers={"Connection": "close"}
+    )
+
+
+def _too_slow() -> ProblemError:
+    return ProblemError(
+        408, "too-slow", "The request took too long to arrive.", headers={"Connection": "close"}
+    )
+
+
+def _no_place() -> ProblemError:
+    return ProblemError(
+        503,
+        "busy",
+        "Too many requests are being served; try again.",
+        headers={"Retry-After": "1", "Connection": "close"},
+    )
+
+
+_LENGTH_MAX_DIGITS = 10
+_ENDINGS = re.compile(r"/v1/join/withdraw|/v1/sessions/[^/]+/erase")
 _METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
 _QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
 _FIXED = _QUIET | {"/", "/dashboard", "/v1/openapi.json"}

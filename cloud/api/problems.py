@@ -10,23 +10,23 @@ from http import HTTPStatus
 from typing import Any
 
 import structlog
-from fastapi import FastAPI
+from fastapi import FastAPI, HTTPException
 from fastapi.exceptions import RequestValidationError
-from starlette.exceptions import HTTPException
+from starlette.exceptions import HTTPException as AnyHttpException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from cloud.errors import CloudError, ConflictError, CustodyError, NotFoundError, StoreError, StreamError
+from cloud.serving.problem_json import MEDIA_TYPE, problem_document
 from privacy.errors import ConsentError, PrivacyError
-
-PROBLEM_TYPE = "urn:countenance:problem:"
-MEDIA_TYPE = "application/problem+json"
 
 log = structlog.get_logger(__name__)
 
 
-class ProblemError(Exception):
+class ProblemError(HTTPException):
     """A refusal that a client can act on.
+
+    An `HTTPException`, because what is raised while FastAPI reads a body would otherwise become its own 400.
 
     Attributes:
         status: HTTP status.
@@ -38,23 +38,15 @@ class ProblemError(Exception):
     def __init__(
         self, status: int, code: str, detail: str, *, headers: Mapping[str, str] | None = None
     ) -> None:
-        super().__init__(code)
+        super().__init__(status, detail, headers=dict(headers or {}))
         self.status = status
         self.code = code
-        self.detail = detail
-        self.headers = dict(headers or {})
 
 
 def problem_response(problem: ProblemError, *, extra: Mapping[str, Any] | None = None) -> Response:
     """Write a problem."""
     return JSONResponse(
-        {
-            "type": PROBLEM_TYPE + problem.code,
-            "title": HTTPStatus(problem.status).phrase,
-            "status": problem.status,
-            "detail": problem.detail,
-            **(extra or {}),
-        },
+        {**problem_document(problem.status, problem.code, problem.detail), **(extra or {})},
         status_code=problem.status,
         media_type=MEDIA_TYPE,
         headers=problem.headers,
@@ -93,7 +85,7 @@ def add_problem_handlers(app: FastAPI) -> None:
         return problem_response(problem, extra={"errors": errors})
 
     async def on_http(_request: Request, error: Exception) -> Response:
-        assert isinstance(error, HTTPException)
+        assert isinstance(error, AnyHttpException)
         phrase = HTTPStatus(error.status_code).phrase
         code = phrase.lower().replace(" ", "-")
         return problem_response(ProblemError(error.status_code, code, f"{phrase}.", headers=error.headers))
@@ -107,7 +99,7 @@ def add_problem_handlers(app: FastAPI) -> None:
 
     app.add_exception_handler(ProblemError, on_problem)
     app.add_exception_handler(RequestValidationError, on_validation)
-    app.add_exception_handler(HTTPException, on_http)
+    app.add_exception_handler(AnyHttpException, on_http)
     app.add_exception_handler(CloudError, on_cloud)
     app.add_exception_handler(PrivacyError, on_cloud)
     app.add_exception_handler(Exception, on_any)

@@ -17,23 +17,27 @@ import contextlib
 import hashlib
 import hmac
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any, TypeVar
 from uuid import UUID, uuid4
 
-from fastapi import Depends, Header
+from fastapi import Depends, Security
+from fastapi.security import APIKeyHeader, HTTPBearer
 from prometheus_client import Counter
 from starlette.requests import Request
 
 from cloud.adapters.postgres.registry import Registry
-from cloud.api.attempts import Attempt, source_of
+from cloud.api.attempts import Attempt
 from cloud.api.context import ApiContext, Context
 from cloud.api.problems import ProblemError, too_many_failures, unauthorised
 from cloud.ports.records import SessionContext
+from cloud.serving.connections import source_of
 from privacy.ids import SessionId, TenantId
+
+Admitted = TypeVar("Admitted")
 
 SECRET_BYTES = 32
 CREDENTIAL_MAX_CHARS = 256
@@ -158,51 +162,59 @@ async def counted(
     context.attempts.succeeded(attempt, now_s=now_s)
 
 
+_KEY_AS_BEARER = HTTPBearer(
+    scheme_name="ApiKeyBearer", description="A studio's key, `cnt_...`, as a bearer token.", auto_error=False
+)
+_KEY_IN_HEADER = APIKeyHeader(
+    name="X-API-Key", scheme_name="ApiKey", description="A studio's key, `cnt_...`.", auto_error=False
+)
+_ADMIN_TOKEN = APIKeyHeader(
+    name="X-Admin-Token", scheme_name="AdminToken", description="The platform's own token.", auto_error=False
+)
+_JOIN_TOKEN = HTTPBearer(
+    scheme_name="JoinToken",
+    description="What follows # in an invitation, as a bearer token.",
+    auto_error=False,
+)
+
+
 async def admitted_admin(
-    context: Context,
-    request: Request,
-    x_admin_token: Annotated[str, Header(max_length=CREDENTIAL_MAX_CHARS)] = "",
+    context: Context, request: Request, _token: Annotated[object, Security(_ADMIN_TOKEN)]
 ) -> None:
     """Let the platform's administrator in.
 
     Raises:
         ProblemError: 401, or 429.
     """
-    refused = unauthorised("Give the platform's admin token in X-Admin-Token.")
-    if not x_admin_token:
-        raise refused
-    async with counted(context, request, "admin"):
-        # Hashed first, so that even the length takes no part in the comparison.
-        if not hmac.compare_digest(digest(x_admin_token), digest(context.admin_token.reveal())):
-            raise refused
+    await _once(request, _check_admin(context, request))
 
 
 async def admitted_key(
     context: Context,
     request: Request,
-    authorization: Annotated[str, Header(max_length=CREDENTIAL_MAX_CHARS)] = "",
-    x_api_key: Annotated[str, Header(max_length=CREDENTIAL_MAX_CHARS)] = "",
+    _bearer: Annotated[object, Security(_KEY_AS_BEARER)],
+    _header: Annotated[object, Security(_KEY_IN_HEADER)],
 ) -> Principal:
     """Let a studio's key in.
 
     Raises:
         ProblemError: 401, or 429.
     """
-    return await _check_key(context, request, x_api_key or _bearer(authorization))
+    return await _once(request, _check_key(context, request))
 
 
 async def admitted_erasing_key(
     context: Context,
     request: Request,
-    authorization: Annotated[str, Header(max_length=CREDENTIAL_MAX_CHARS)] = "",
-    x_api_key: Annotated[str, Header(max_length=CREDENTIAL_MAX_CHARS)] = "",
+    _bearer: Annotated[object, Security(_KEY_AS_BEARER)],
+    _header: Annotated[object, Security(_KEY_IN_HEADER)],
 ) -> Principal:
     """Let a studio's key in to erase, whatever others have failed at (F3).
 
     Raises:
         ProblemError: 401, or 403.
     """
-    key = await _check_key(context, request, x_api_key or _bearer(authorization), is_ending=True)
+    key = await _once(request, _check_key(context, request, is_ending=True))
     return _require_scope(key, Scope.SESSIONS_ERASE)
 
 
@@ -216,40 +228,55 @@ def needs(scope: Scope) -> Callable[[Principal], Awaitable[Principal]]:
 
 
 async def admitted_agent(
-    context: Context,
-    request: Request,
-    authorization: Annotated[str, Header(max_length=CREDENTIAL_MAX_CHARS)] = "",
+    context: Context, request: Request, _token: Annotated[object, Security(_JOIN_TOKEN)]
 ) -> SessionContext:
     """Let a viewer's agent in by its join token.
 
     Raises:
         ProblemError: 401, or 429.
     """
-    return await _check_join_token(context, request, _bearer(authorization))
+    return await _once(request, _check_join_token(context, request))
 
 
 async def admitted_withdrawing_agent(
-    context: Context,
-    request: Request,
-    authorization: Annotated[str, Header(max_length=CREDENTIAL_MAX_CHARS)] = "",
+    context: Context, request: Request, _token: Annotated[object, Security(_JOIN_TOKEN)]
 ) -> SessionContext:
     """Let a viewer's agent in to withdraw, whatever others have failed at (F3).
 
     Raises:
         ProblemError: 401.
     """
-    return await _check_join_token(context, request, _bearer(authorization), is_ending=True)
+    return await _once(request, _check_join_token(context, request, is_ending=True))
 
 
 Agent = Annotated[SessionContext, Depends(admitted_agent)]
 WithdrawingAgent = Annotated[SessionContext, Depends(admitted_withdrawing_agent)]
 
 
-async def _check_key(
-    context: ApiContext, request: Request, given: str, *, is_ending: bool = False
-) -> Principal:
+async def _once(request: Request, checking: Coroutine[Any, Any, Admitted]) -> Admitted:
+    """Check a request's credential once, although it is asked for before the body is read and again after."""
+    if not hasattr(request.state, "admitted"):
+        request.state.admitted = await checking
+    checking.close()
+    admitted: Admitted = request.state.admitted
+    return admitted
+
+
+async def _check_admin(context: ApiContext, request: Request) -> None:
+    refused = unauthorised("Give the platform's admin token in X-Admin-Token.")
+    token = request.headers.get("x-admin-token", "")
+    if not token or len(token) > CREDENTIAL_MAX_CHARS:
+        raise refused
+    async with counted(context, request, "admin"):
+        # Hashed first, so that even the length takes no part in the comparison.
+        if not hmac.compare_digest(digest(token), digest(context.admin_token.reveal())):
+            raise refused
+
+
+async def _check_key(context: ApiContext, request: Request, *, is_ending: bool = False) -> Principal:
     refused = unauthorised("Give a valid API key as a bearer token or in X-API-Key.")
-    if not given:
+    given = request.headers.get("x-api-key", "") or _bearer_token(request)
+    if not given or len(given) > CREDENTIAL_MAX_CHARS:
         raise refused
     parts = given.split("_", 3)
     is_formed = len(parts) == 4 and parts[0] == "cnt"
@@ -276,10 +303,11 @@ def _require_scope(principal: Principal, scope: Scope) -> Principal:
 
 
 async def _check_join_token(
-    context: ApiContext, request: Request, token: str, *, is_ending: bool = False
+    context: ApiContext, request: Request, *, is_ending: bool = False
 ) -> SessionContext:
     refused = unauthorised("Give the invitation's token as a bearer token.")
-    if not token:
+    token = _bearer_token(request)
+    if not token or len(token) > CREDENTIAL_MAX_CHARS:
         raise refused
     parts = token.split(".", 2)
     tenant, session = (_uuid_hex(part) for part in parts[:2]) if len(parts) == 3 else (None, None)
@@ -296,8 +324,8 @@ async def _check_join_token(
     return found
 
 
-def _bearer(authorization: str) -> str:
-    kind, _, token = authorization.partition(" ")
+def _bearer_token(request: Request) -> str:
+    kind, _, token = request.headers.get("authorization", "").partition(" ")
     return token.strip() if kind.lower() == "bearer" else ""
 
 

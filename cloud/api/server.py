@@ -21,8 +21,9 @@ from cloud.api.context import ApiContext, utc_now
 from cloud.api.revoking import Revoker
 from cloud.config import Settings
 from cloud.errors import StoreError, StreamError
-from cloud.observability import OK, Readiness, serve_app
+from cloud.observability import OK, Readiness
 from cloud.platform_keys import load_kek, load_signing_key, read_admin_token, read_key_bundle
+from cloud.serving.http_server import serve_app
 from privacy.policy import load_policy
 from privacy.redaction import Secret
 

@@ -27,6 +27,8 @@ SHELLS = (
     "cloud.demo",
     "cloud.embedded",
     "cloud.observability",
+    "cloud.serving.guarded_http",
+    "cloud.serving.http_server",
     "cloud.supervisor",
     "cloud.workers",
 )

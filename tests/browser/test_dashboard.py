@@ -20,7 +20,7 @@ from cloud.api.app import create_app
 from cloud.api.revoking import Revoker
 from cloud.api.server import build_context, store_readiness
 from cloud.config import Bind, Role, load_settings
-from cloud.observability import serve_app
+from cloud.serving.http_server import serve_app
 from tests.browser.conftest import Watched, open_tab
 from tests.browser.viewings import Hole, store_viewing
 from tests.fixtures_postgres import Database

@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives import serialization
 from fastapi import APIRouter, Query
 
 from cloud.api.context import ApiContext, Context, utc_us
+from cloud.api.credential_first import CredentialFirstRoute
 from cloud.api.problems import ProblemError
 from cloud.api.schemas import (
     Consent,
@@ -52,7 +53,7 @@ from privacy.receipts import ReceiptClaims, receipt_digest, sign_receipt
 from privacy.tickets import TicketClaims, sign_ticket
 from privacy.wire.messages import MINOR
 
-router = APIRouter(prefix="/v1/join", tags=["agent"])
+router = APIRouter(prefix="/v1/join", tags=["agent"], route_class=CredentialFirstRoute)
 
 TICKET_LIFETIME = timedelta(seconds=60)
 

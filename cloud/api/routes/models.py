@@ -6,12 +6,13 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path
 
+from cloud.api.credential_first import CredentialFirstRoute
 from cloud.api.security import Principal, Scope, needs
 from cloud.errors import NotFoundError
 from cloud.report.measured import measured_document, measured_model
 from cloud.report.validity import VALIDITY
 
-router = APIRouter(prefix="/v1/models", tags=["results"])
+router = APIRouter(prefix="/v1/models", tags=["results"], route_class=CredentialFirstRoute)
 
 
 @router.get("/{sha256}")

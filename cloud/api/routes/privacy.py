@@ -7,10 +7,11 @@ from typing import Any
 from fastapi import APIRouter
 
 from cloud.api.context import Context
+from cloud.api.credential_first import CredentialFirstRoute
 from cloud.api.routes.join import public_key_base64
 from cloud.api.schemas import Keys
 
-router = APIRouter(tags=["public"])
+router = APIRouter(tags=["public"], route_class=CredentialFirstRoute)
 
 
 @router.get("/v1/privacy/policy")

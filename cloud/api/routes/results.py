@@ -12,6 +12,7 @@ import msgspec
 from fastapi import APIRouter, Depends, Query, Response
 
 from cloud.api.context import Context
+from cloud.api.credential_first import CredentialFirstRoute
 from cloud.api.problems import ProblemError
 from cloud.api.schemas import DAY_MS
 from cloud.api.security import Principal, Scope, needs
@@ -34,7 +35,7 @@ from cloud.report.validity import VALIDITY
 from cloud.report.viewers import ViewerTimeline
 from privacy.ids import SessionId
 
-router = APIRouter(prefix="/v1/sessions", tags=["results"])
+router = APIRouter(prefix="/v1/sessions", tags=["results"], route_class=CredentialFirstRoute)
 
 Reader = Annotated[Principal, Depends(needs(Scope.RESULTS_READ))]
 

@@ -10,13 +10,14 @@ from uuid import UUID, uuid4
 from fastapi import APIRouter, Depends, Query, Response
 
 from cloud.api.context import ApiContext, Context
+from cloud.api.credential_first import CredentialFirstRoute
 from cloud.api.problems import ProblemError
 from cloud.api.schemas import Deletion, DeletionReceipt, Invitation, NewSession, Session
 from cloud.api.security import Principal, Scope, admitted_erasing_key, digest, needs, new_join_token
 from privacy.ids import SessionId, TenantId
 from privacy.notices import LOCALES
 
-router = APIRouter(prefix="/v1/sessions", tags=["sessions"])
+router = APIRouter(prefix="/v1/sessions", tags=["sessions"], route_class=CredentialFirstRoute)
 
 ERASURE_WAIT_S = 10.0
 ERASURE_POLL_S = 0.1

@@ -8,11 +8,12 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Query
 
 from cloud.api.context import Context
+from cloud.api.credential_first import CredentialFirstRoute
 from cloud.api.problems import ProblemError
 from cloud.api.schemas import DpiaApproval, NewStudy, NewTitle, NewViewer, Study, Title, Viewer
 from cloud.api.security import Principal, Scope, needs
 
-router = APIRouter(prefix="/v1", tags=["studies"])
+router = APIRouter(prefix="/v1", tags=["studies"], route_class=CredentialFirstRoute)
 
 REFUSED_CONTEXTS = frozenset({"workplace", "education"})
 """Rule A2 (AI Act Art 5(1)(f)): expressions are not read where people cannot freely say no."""

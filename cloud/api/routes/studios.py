@@ -9,6 +9,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Response
 
 from cloud.api.context import Context
+from cloud.api.credential_first import CredentialFirstRoute
 from cloud.api.problems import ProblemError
 from cloud.api.schemas import Key, NewKey, NewStudio, Studio
 from cloud.api.security import (
@@ -21,7 +22,7 @@ from cloud.api.security import (
     needs,
 )
 
-router = APIRouter(prefix="/v1", tags=["studios"])
+router = APIRouter(prefix="/v1", tags=["studios"], route_class=CredentialFirstRoute)
 
 KeyWriter = Annotated[Principal, Depends(needs(Scope.KEYS_WRITE))]
 

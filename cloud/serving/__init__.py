@@ -1,0 +1,1 @@
+"""How a process listens for HTTP, and which connections it keeps when there are too many."""
