@@ -9,7 +9,7 @@ second has none.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from cloud.report.seconds import bin_seconds
-from cloud.report.traces import Float64Array, FrameTrace, frame_step_ms
+from cloud.report.traces import Float64Array, FrameGap, FrameTrace
 from privacy.expressions import EXPRESSIONS, Expression
 
 SUFFICIENT_SECONDS = 5
@@ -67,13 +67,18 @@ class Baseline:
 
 
 def viewer_baseline(
-    trace: FrameTrace, window: BaselineWindow = PREROLL, *, opted_out: frozenset[Expression] = frozenset()
+    trace: FrameTrace,
+    window: BaselineWindow = PREROLL,
+    *,
+    gaps: Sequence[FrameGap] = (),
+    opted_out: frozenset[Expression] = frozenset(),
 ) -> Baseline:
     """Take a viewer's baseline (rules B1, B3).
 
     Args:
         trace: the frames; their order does not matter.
         window: media time to take it from.
+        gaps: what is known of frames that are not there.
         opted_out: expressions that the viewer did not allow.
     """
     inside = (trace.media_time_ms >= window.start_ms) & (trace.media_time_ms < window.end_ms)
@@ -81,9 +86,13 @@ def viewer_baseline(
     length_ms = window.end_ms - window.start_ms
     bins = bin_seconds(
         replace(part, media_time_ms=(part.media_time_ms - window.start_ms).astype(np.int32)),
+        [
+            replace(gap, media_time_ms=gap.media_time_ms - window.start_ms)
+            for gap in gaps
+            if window.start_ms <= gap.media_time_ms < window.end_ms
+        ],
         duration_ms=length_ms,
         opted_out=opted_out,
-        step_ms=frame_step_ms(trace),
     )
     valid = int(bins.valid.sum())
     mean = bins.probabilities[bins.valid].mean(axis=0) if valid else np.full(len(EXPRESSIONS), np.nan)

@@ -33,7 +33,7 @@ def second_columns(
         `certain` and `out_of_scope`, `uncertain_share` (null without a frame), `expected`, `valid`;
         with a baseline, `happy_change` and so on.
     """
-    bins = bin_seconds(viewer.trace, duration_ms=duration_ms, opted_out=viewer.opted_out)
+    bins = bin_seconds(viewer.trace, viewer.gaps, duration_ms=duration_ms, opted_out=viewer.opted_out)
     return {
         "second": list(range(len(bins))),
         **{str(e): nullable(bins.probabilities[:, i], digits=4) for i, e in enumerate(EXPRESSIONS)},
@@ -99,7 +99,7 @@ def gap_columns(gaps: Sequence[FrameGap]) -> dict[str, list[Any]]:
 
 def summary_document(viewer: ViewerTimeline, *, duration_ms: int) -> dict[str, Any]:
     """Give the figures of one session."""
-    bins = bin_seconds(viewer.trace, duration_ms=duration_ms, opted_out=viewer.opted_out)
+    bins = bin_seconds(viewer.trace, viewer.gaps, duration_ms=duration_ms, opted_out=viewer.opted_out)
     funnel = frame_funnel(viewer.trace, gaps=viewer.gaps, counters=viewer.counters)
     return {
         "session_id": viewer.session,

@@ -99,7 +99,7 @@ def render_timeline_page(page: TimelinePage) -> str:
 
 
 def _figures(viewer: ViewerTimeline, *, duration_ms: int) -> sections.ViewerFigures:
-    bins = bin_seconds(viewer.trace, duration_ms=duration_ms, opted_out=viewer.opted_out)
+    bins = bin_seconds(viewer.trace, viewer.gaps, duration_ms=duration_ms, opted_out=viewer.opted_out)
     bands = gap_bands(viewer.gaps, step_ms=frame_step_ms(viewer.trace))
     silent = silent_bands(bins.frames, bands, title_seconds=bins.title_seconds, duration_ms=duration_ms)
     return sections.ViewerFigures(
@@ -108,7 +108,7 @@ def _figures(viewer: ViewerTimeline, *, duration_ms: int) -> sections.ViewerFigu
         bands=sorted([*bands, *silent], key=lambda band: band.start_ms),
         shares=share_of_frames(viewer.trace, opted_out=viewer.opted_out),
         certain_shares=share_of_frames(viewer.trace, opted_out=viewer.opted_out, certain_only=True),
-        baseline=viewer_baseline(viewer.trace, opted_out=viewer.opted_out),
+        baseline=viewer_baseline(viewer.trace, gaps=viewer.gaps, opted_out=viewer.opted_out),
         funnel=frame_funnel(viewer.trace, gaps=viewer.gaps, counters=viewer.counters),
     )
 

@@ -2,8 +2,8 @@
 
 Rule S1: a bin holds the frames whose media time lies in [s, s + 1) seconds; its value is the median of
 its frames, expression by expression (so the six need not sum to exactly 1).
-Rule S2: a bin is valid if at least half of the frames expected in a second are there; otherwise its
-value is missing, never 0, and no gap is filled.
+Rule S2: a bin is valid if at least half of the frames that were captured in it are there; otherwise its value is
+missing, never 0, and no gap is filled. A second without a gap is valid at any frame rate.
 Rule S3: smoothing is one fixed Gaussian kernel (sigma 1 bin); missing bins stay missing and do not
 spread into their neighbours.
 Rule S4: uncertain frames (low confidence, or out of scope) take part in the medians and are counted beside
@@ -13,12 +13,14 @@ them: a reader sees how much of a second is certain, and nothing is dropped sile
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from cloud.entries import FLAG_OUT_OF_SCOPE, FLAG_UNCERTAIN
-from cloud.report.traces import BoolArray, Float64Array, FrameTrace, Int64Array, frame_step_ms
+from cloud.report.captured import captured_per_second
+from cloud.report.traces import BoolArray, Float64Array, FrameGap, FrameTrace, Int64Array
 from privacy.expressions import EXPRESSIONS, Expression
 
 VALID_SHARE = 0.5
@@ -38,7 +40,7 @@ class SecondBins:
         frames: int64 (n,); frames found in the bin.
         certain: int64 (n,); of these, frames that are not flagged uncertain.
         out_of_scope: int64 (n,); of these, frames that show none of the six; each is uncertain as well.
-        expected: int64 (n,); frames expected in the bin.
+        expected: int64 (n,); frames captured in the bin, stored or missing; 0 where nothing is known of it.
         valid: bool (n,).
         title_seconds: how many of the bins belong to the title; frames beyond its end have further ones.
     """
@@ -65,20 +67,19 @@ class SecondBins:
 
 def bin_seconds(
     trace: FrameTrace,
+    gaps: Sequence[FrameGap] = (),
     *,
     duration_ms: int,
     opted_out: frozenset[Expression] = frozenset(),
-    step_ms: float | None = None,
 ) -> SecondBins:
     """Fold frames into 1-s bins of media time (rules S1, S2, S4).
 
     Args:
         trace: the frames; their order does not matter.
+        gaps: what is known of frames that are not there.
         duration_ms: length of the title; frames beyond it are kept in further bins.
         opted_out: expressions the viewer did not allow; their column is NaN throughout.
-        step_ms: media time from one captured frame to the next; estimated from the trace when None.
     """
-    step = frame_step_ms(trace) if step_ms is None else step_ms
     inside = trace.media_time_ms >= 0
     bins = trace.media_time_ms[inside].astype(np.int64) // 1_000
     last_seen = int(bins.max()) + 1 if bins.size else 0
@@ -94,7 +95,7 @@ def bin_seconds(
     )
     flags = trace.flags[inside]
     frames = _count(bins, count)
-    expected = _expected_frames(count, duration_ms=duration_ms, step_ms=step)
+    expected = np.round(captured_per_second(trace, gaps, seconds=count)).astype(np.int64)
     valid = (frames > 0) & (frames >= VALID_SHARE * expected)
     medians = _medians(values, bins, count)
     medians[~valid] = np.nan
@@ -149,14 +150,6 @@ def coverage(bins: SecondBins) -> float:
 
 def _count(bins: Int64Array, count: int) -> Int64Array:
     return np.bincount(bins[bins < count], minlength=count).astype(np.int64)
-
-
-def _expected_frames(count: int, *, duration_ms: int, step_ms: float) -> Int64Array:
-    """Frames expected per bin; the last bin of a title may be a part of a second."""
-    spans = np.full(count, 1_000.0)
-    if duration_ms > 0 and count == math.ceil(duration_ms / 1_000):
-        spans[-1] = duration_ms - (count - 1) * 1_000
-    return np.maximum(1, np.floor(spans / step_ms + 1e-6)).astype(np.int64)
 
 
 def _medians(values: Float64Array, bins: Int64Array, count: int) -> Float64Array:

@@ -92,7 +92,7 @@ def method(*, sigma_bins: float, models: Sequence[RecordedModel], frames: int) -
         f'<p class="validity">{escape(VALIDITY)}</p><ul>'
         "<li>A strip's height is the score of one expression, from 0 to 1; the six scores of a frame sum to 1.</li>"
         "<li>Dots are 1-second medians of one viewer's frames. A second counts if at least half of the frames "
-        "expected in it were scored; otherwise it is missing: never zero, never filled in. A median is taken "
+        "captured in it were scored; otherwise it is missing: never zero, never filled in. A median is taken "
         "expression by expression, so the six need not sum to exactly 1.</li>"
         "<li>A frame is uncertain if no expression stands out clearly enough, or if the face shows none of the six "
         "(where the model can tell). Uncertain frames count in the medians and shares unless it says otherwise; the "

@@ -104,9 +104,10 @@ def frame_step_ms(trace: FrameTrace) -> float:
     """
     if len(trace) < 2:
         return DEFAULT_STEP_MS
-    frames = np.diff(trace.frame)
-    millis = np.diff(trace.media_time_ms.astype(np.int64))
-    usable = (np.diff(trace.segment) == 0) & (frames > 0) & (millis > 0)
+    order = np.lexsort((trace.frame, trace.segment))
+    frames = np.diff(trace.frame[order])
+    millis = np.diff(trace.media_time_ms[order].astype(np.int64))
+    usable = (np.diff(trace.segment[order]) == 0) & (frames > 0) & (millis > 0)
     if not usable.any():
         return DEFAULT_STEP_MS
     # Neighbours more than a frame apart carry less rounding noise (media time is stored in whole ms).
@@ -139,5 +140,6 @@ def share_of_frames(
 
 
 def _trimmed_mean(values: Float64Array) -> float:
-    low, high = np.quantile(values, (0.25, 0.75))
+    # quantiles that are values, not mixtures of two: the middle half is never empty
+    low, high = np.quantile(values, (0.25, 0.75), method="inverted_cdf")
     return float(values[(values >= low) & (values <= high)].mean())

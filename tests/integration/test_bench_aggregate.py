@@ -13,7 +13,7 @@ def test_every_frame_of_a_small_run_is_committed_and_no_lease_is_lost(tmp_path: 
     assert main(["bench", "aggregate", "--sessions", "3", "--frames", "1000", "--out", str(out)]) == 0
 
     found = json.loads(out.read_text())
-    (level,) = found["details"]["levels"]
+    (level,) = found["levels"]
     assert (level["sessions"], level["frames"], level["handed_back"], level["events"]) == (3, 990, 0, 33)
     assert found["headline"]["leases_lost"] == 0
     assert found["headline"]["frames_per_s_3"] > 0

@@ -65,7 +65,7 @@ class BaselineQuery:
         """Take the viewer's baseline."""
         if self.kind is BaselineKind.NONE:
             return None
-        return viewer_baseline(viewer.trace, self.window, opted_out=viewer.opted_out)
+        return viewer_baseline(viewer.trace, self.window, gaps=viewer.gaps, opted_out=viewer.opted_out)
 
 
 def read_baseline(
@@ -102,7 +102,7 @@ async def read_timeline(
     """Give a session's timeline with its gaps.
 
     Columns are parallel lists. A second is the median of its frames and is null unless at least half of
-    the frames expected in it were scored; an opted-out expression is null throughout. Nothing is ever
+    the frames captured in it were scored; an opted-out expression is null throughout. Nothing is ever
     filled in. `smoothing=hmm` filters the scores over time, forward only; what is stored stays raw.
     Each of `models` brings its errors on test sets, confusion matrices included; a CSV links to them.
     `baseline=preroll` adds what the six are above their mean in a neutral window of media time, by default

@@ -54,7 +54,7 @@ def reorder(trace: FrameTrace, order: np.ndarray) -> FrameTrace:
 
 def test_a_second_with_half_of_its_frames_is_valid_and_one_with_fewer_is_missing() -> None:
     trace = make_trace([*range(30), *range(30, 45), *range(60, 74), *range(90, 120)])
-    bins = bin_seconds(trace, duration_ms=4000, step_ms=1000 / 30)
+    bins = bin_seconds(trace, duration_ms=4000)
     assert bins.valid.tolist() == [True, True, False, True]
     assert bins.frames.tolist() == [30, 15, 14, 30]
     assert np.isnan(bins.probabilities[2]).all() and np.isnan(bins.confidence[2])
@@ -86,14 +86,12 @@ def test_uncertain_frames_are_counted_beside_the_medians_and_left_in_them() -> N
     strange = FLAG_UNCERTAIN | FLAG_OUT_OF_SCOPE
     plain = make_trace([*range(30), *range(60, 90)])
     trace = flagged(plain, {0: strange, 1: FLAG_UNCERTAIN, 2: FLAG_LATE, 45: FLAG_UNCERTAIN})
-    bins = bin_seconds(trace, duration_ms=3000, step_ms=1000 / 30)
+    bins = bin_seconds(trace, duration_ms=3000)
     assert bins.frames.tolist() == [30, 0, 30]
     assert bins.certain.tolist() == [28, 0, 29]
     assert bins.out_of_scope.tolist() == [1, 0, 0]
     np.testing.assert_allclose(bins.uncertain_share, [2 / 30, np.nan, 1 / 30])
-    np.testing.assert_array_equal(
-        bins.probabilities, bin_seconds(plain, duration_ms=3000, step_ms=1000 / 30).probabilities
-    )
+    np.testing.assert_array_equal(bins.probabilities, bin_seconds(plain, duration_ms=3000).probabilities)
 
 
 def test_shares_of_certain_frames_leave_the_uncertain_out() -> None:
@@ -131,6 +129,81 @@ def test_a_camera_of_fifteen_frames_per_second_gives_valid_seconds() -> None:
     assert bins.valid.all()
 
 
+def dark_room(*, bright_s: int = 20, dark_s: int = 20) -> FrameTrace:
+    """A camera that falls from 30 to 10 frames a second when the light goes."""
+    times = [round(n * 1000 / 30) for n in range(30 * bright_s)]
+    times += [1_000 * bright_s + 100 * n for n in range(10 * dark_s)]
+    trace = make_trace(list(range(len(times))))
+    return replace(trace, media_time_ms=np.array(times, np.int32))
+
+
+def test_a_camera_that_slows_down_in_the_dark_loses_no_second() -> None:
+    bins = bin_seconds(dark_room(), duration_ms=40_000)
+    assert bins.valid.all()
+    assert set(bins.expected[:20].tolist()) == {30} and set(bins.expected[20:].tolist()) == {10}
+
+
+def test_missing_frames_count_at_the_rate_of_their_own_second() -> None:
+    whole = dark_room()
+    kept = np.ones(len(whole), bool)
+    kept[600 + 50 : 600 + 56] = False  # six of ten frames of second 25
+    kept[150:164] = False  # fourteen of thirty of second 5
+    bins = bin_seconds(reorder(whole, np.flatnonzero(kept)), duration_ms=40_000)
+    assert (bins.frames[25], bins.expected[25], bool(bins.valid[25])) == (4, 10, False)
+    assert (bins.frames[5], bins.expected[5], bool(bins.valid[5])) == (16, 30, True)
+    assert bins.valid.sum() == 39
+
+
+@pytest.mark.parametrize("fps", [1.0, 2.0, 7.5, 12.0, 240.0])
+def test_a_second_without_a_gap_is_valid_at_any_rate(fps: float) -> None:
+    bins = bin_seconds(make_trace(list(range(int(6 * fps))), fps=fps), duration_ms=6_000)
+    assert bins.valid.all()
+
+
+def test_frames_that_are_missing_at_either_end_are_known_from_their_gaps() -> None:
+    trace = make_trace(list(range(45, 75)))
+    bins = bin_seconds(trace, [gap(0, 44, "no_face"), gap(75, 149, "lost")], duration_ms=5_000)
+    assert bins.expected.tolist() == [30, 30, 30, 30, 30]
+    assert bins.frames.tolist() == [0, 15, 15, 0, 0]
+    assert bins.valid.tolist() == [False, True, True, False, False]
+
+
+def test_a_gap_that_is_stored_all_the_same_counts_once() -> None:
+    bins = bin_seconds(make_trace(list(range(60))), [gap(10, 40, "lost")], duration_ms=2_000)
+    assert bins.expected.tolist() == [30, 30]
+
+
+def test_a_segment_of_which_nothing_is_stored_is_counted_from_its_gaps() -> None:
+    elsewhere = replace(gap(60, 89, "dark"), segment=3, media_time_ms=3_000)
+    bins = bin_seconds(make_trace(list(range(60))), [elsewhere], duration_ms=4_000)
+    assert bins.expected.tolist() == [30, 30, 0, 30]
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(0, 2**32 - 1),
+            st.integers(0, 2**32 - 1),
+            st.integers(0, 3),
+            st.integers(-(2**31), 2**31 - 1),
+        ),
+        max_size=40,
+    )
+)
+@settings(max_examples=60, deadline=None)
+def test_no_report_of_gaps_makes_the_count_negative_or_unbounded(
+    reported: list[tuple[int, int, int, int]],
+) -> None:
+    gaps = [
+        FrameGap(
+            first_frame=min(a, b), last_frame=max(a, b), segment=segment, media_time_ms=at, reason="lost"
+        )
+        for a, b, segment, at in reported
+    ]
+    bins = bin_seconds(make_trace(list(range(90))), gaps, duration_ms=5_000)
+    assert (bins.expected >= bins.frames).all()
+
+
 def test_frames_beyond_the_title_have_bins_but_take_no_part_in_its_coverage() -> None:
     bins = bin_seconds(make_trace(list(range(61))), duration_ms=2000)
     assert bins.frames.tolist() == [30, 30, 1]
@@ -153,8 +226,8 @@ def test_permuting_frames_changes_no_bin(frames: list[int], seed: int) -> None:
     trace = make_trace(sorted(frames))
     raw = rng.integers(0, 255, (len(frames), 6)).astype(np.uint8)
     trace.probabilities[:] = raw
-    straight = bin_seconds(trace, duration_ms=7000, step_ms=33.0)
-    mixed = bin_seconds(reorder(trace, rng.permutation(len(frames))), duration_ms=7000, step_ms=33.0)
+    straight = bin_seconds(trace, duration_ms=7000)
+    mixed = bin_seconds(reorder(trace, rng.permutation(len(frames))), duration_ms=7000)
     np.testing.assert_array_equal(straight.probabilities, mixed.probabilities)
     np.testing.assert_array_equal(straight.valid, mixed.valid)
 

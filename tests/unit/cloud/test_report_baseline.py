@@ -28,10 +28,11 @@ STEP_MS = 1_000 / 30
 
 def trace_of(seconds: dict[int, int], *, missing: frozenset[int] = frozenset()) -> FrameTrace:
     """Frames at 30 a second; `seconds` says how happy (0..255) each second of media time is."""
-    times, happy = [], []
+    frames, times, happy = [], [], []
     for second, value in seconds.items():
         for frame in range(30):
             if second * 30 + frame not in missing:
+                frames.append(second * 30 + frame - 30 * min(seconds))
                 times.append(second * 1_000 + round(frame * STEP_MS))
                 happy.append(value)
     probabilities = np.zeros((len(times), 6), np.uint8)
@@ -39,7 +40,7 @@ def trace_of(seconds: dict[int, int], *, missing: frozenset[int] = frozenset()) 
     probabilities[:, 5] = 255 - np.array(happy)
     count = len(times)
     return FrameTrace(
-        frame=np.arange(count),
+        frame=np.array(frames, np.int64),
         segment=np.zeros(count, np.int32),
         media_time_ms=np.array(times, np.int32),
         probabilities=probabilities,
