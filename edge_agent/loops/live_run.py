@@ -60,6 +60,7 @@ class LiveRun:
             await asyncio.gather(sending, return_exceptions=True)
             # Outcomes that the vision thread handed over last are still on their way.
             await asyncio.sleep(0)
+            self._sender.on_captured(self._capture.next_index, now_us=self._ended_us)
             await self._sender.close()
         return found
 

@@ -82,6 +82,7 @@ class SendLoop:
         self._context = context
         self._link: Link | None = None
         self._last_frame = -1
+        self._last_us: int | None = None
         self._had_second_face = False
         self._clock_asked_us: int | None = None
         self._blocked_since_us: int | None = None
@@ -135,12 +136,9 @@ class SendLoop:
             or outcome.frame <= self._last_frame
         ):
             return
+        self._skip_until(outcome.frame, now_us=outcome.monotonic_us, reason=seen.missed)
         segment, media_us = self._context.media.locate(outcome.monotonic_us)
-        for frame in range(self._last_frame + 1, outcome.frame):
-            self.session.frame_skipped(
-                frame, segment=segment, media_time_us=media_us, reason=seen.missed, has_face=False
-            )
-        self._last_frame = outcome.frame
+        self._last_frame, self._last_us = outcome.frame, outcome.monotonic_us
         self._count_second_face(outcome)
         reason = self._send(outcome, segment=segment, media_us=media_us)
         if reason is not None:
@@ -151,6 +149,17 @@ class SendLoop:
                 reason=reason,
                 has_face=outcome.faces > 0,
             )
+
+    def on_captured(self, frames: int, *, now_us: int) -> None:
+        """Account for what was captured after the last outcome: no frame ends without a result or a reason.
+
+        Args:
+            frames: how many frames were captured in all, or missed of the source's schedule.
+            now_us: when capture ended, on this machine's monotonic clock.
+        """
+        if self.session.state not in (SenderState.CLOSING, SenderState.CLOSED):
+            self._skip_until(frames, now_us=now_us, reason=SkipReason.OVERLOAD)
+            self._last_frame = max(self._last_frame, frames - 1)
 
     async def close(self) -> None:
         """End in order: last totals, last resends, hang up."""
@@ -164,6 +173,18 @@ class SendLoop:
         link, self._link = self._link, None
         if link is not None:
             await link.close()
+
+    def _skip_until(self, frame: int, *, now_us: int, reason: SkipReason) -> None:
+        """Report the frames between the last outcome and `frame`, each at its own time between the two."""
+        first = self._last_frame + 1
+        since_us = now_us if self._last_us is None else self._last_us
+        step_us = (now_us - since_us) / (frame - self._last_frame) if frame > first else 0.0
+        for missing in range(first, frame):
+            at_us = since_us + round((missing - self._last_frame) * step_us)
+            segment, media_us = self._context.media.locate(at_us)
+            self.session.frame_skipped(
+                missing, segment=segment, media_time_us=media_us, reason=reason, has_face=False
+            )
 
     def _send(self, outcome: Outcome, *, segment: int, media_us: int) -> SkipReason | None:
         if outcome.skip is not None or outcome.crop is None:

@@ -55,6 +55,9 @@ class Sender:
             seen.outcome.frame, segment=0, media_time_us=0, reason=SkipReason.NO_FACE, has_face=False
         )
 
+    def on_captured(self, frames, *, now_us):
+        self.captured = frames
+
     async def close(self):
         self.is_closed = True
 
@@ -93,6 +96,7 @@ async def over(run, stop=None):
 async def test_a_film_ends_the_run_in_order():
     sender, run = start(Camera(20))
     assert await over(run) == ("end of video", None)
+    assert sender.captured == 20
     assert sender.is_closed
 
 

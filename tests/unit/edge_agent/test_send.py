@@ -221,6 +221,38 @@ async def test_every_frame_is_sent_or_lies_in_a_flagged_gap(world):
     assert totals.sent + sum(totals.skipped.values()) == 10
 
 
+async def test_a_gap_begins_where_its_first_frame_was_captured_not_where_the_next_was_seen(world):
+    await world.loop.connect()
+    world.see(0)
+    world.see(250, missed=SkipReason.CAMERA_LOST)
+    world.see(251)
+    world.loop._tick()
+    assert [(g.first_frame, g.last_frame) for g in world.control(Gap)] == [(1, 150), (151, 249)]
+    first, second = (g.media_time_us for g in world.control(Gap))
+    step = outcome(1).monotonic_us - outcome(0).monotonic_us
+    assert first == pytest.approx(step, abs=2)
+    assert second == pytest.approx(151 * step, abs=2)
+
+
+async def test_what_was_captured_after_the_last_outcome_is_a_gap_too(world):
+    await world.loop.connect()
+    world.see(0, skip=SkipReason.DARK, faces=0)
+    world.loop.on_captured(91, now_us=3_000_000)
+    world.loop.on_captured(91, now_us=3_000_000)
+    await world.loop.close()
+    gaps = [(g.first_frame, g.last_frame, g.reason) for g in world.control(Gap)]
+    assert gaps == [(0, 0, "dark"), (1, 90, "overload")]
+    totals = world.control(Counters)[-1]
+    assert (totals.captured, totals.sent, totals.skipped) == (91, 0, {"dark": 1, "overload": 90})
+    assert world.control(Bye)[-1].last_frame == 90
+
+
+async def test_a_run_of_which_nothing_was_seen_is_one_gap(world):
+    await world.loop.connect()
+    world.loop.on_captured(5, now_us=200_000)
+    assert world.session.counters().skipped == {"overload": 5}
+
+
 async def test_when_the_network_is_behind_the_frame_is_dropped_not_queued(world):
     await world.loop.connect()
     world.peer.buffered_bytes = 1200
@@ -335,7 +367,7 @@ async def test_not_a_frame_is_sealed_under_a_receipt_that_has_expired(world):
     world.consent_until = UTC + 10_000_000
     await world.loop.connect()
     world.see(0)
-    world.see(301)
+    world.see(251)
     assert len(world.peer.crops) == 1
     assert world.loop._link.lost.is_set()
 
