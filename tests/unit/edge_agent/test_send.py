@@ -367,7 +367,7 @@ async def test_not_a_frame_is_sealed_under_a_receipt_that_has_expired(world):
     world.consent_until = UTC + 10_000_000
     await world.loop.connect()
     world.see(0)
-    world.see(251)
+    world.see(301)
     assert len(world.peer.crops) == 1
     assert world.loop._link.lost.is_set()
 
