@@ -54,6 +54,7 @@ _SETTING_TEXT = {
     "METRICS_BIND": "HOST:PORT of /healthz, /readyz and /metrics (default: 127.0.0.1:{metrics})",
     "SHARDS": "stream shards, 1 to 4096, the same in every process (default: 256)",
     "ICE_URLS": f"STUN and TURN servers, with commas between; TURN needs {PREFIX}TURN_SECRET (default: none)",
+    "ALLOWED_ORIGINS": "pages that may be clients, by origin, with commas between (default: none)",
     "CLASSIFIER": "auto, litert or tensorflow (default: auto)",
     "MAX_SESSIONS": "live sessions to admit, 1 to 10000 (default: 40)",
     "CONTROLLER": "data controller named in notices and receipts",
@@ -63,8 +64,8 @@ _SETTING_TEXT = {
 
 _OPTIONS_OF = {
     Role.MIGRATE: (),
-    Role.API: ("API_BIND", "PUBLIC_URL", "INGEST_URL", "ICE_URLS", "SHARDS", "CONTROLLER"),
-    Role.INGEST: ("INGEST_BIND", "ICE_URLS", "METRICS_BIND", "SHARDS", "MAX_SESSIONS"),
+    Role.API: ("API_BIND", "PUBLIC_URL", "INGEST_URL", "ICE_URLS", "ALLOWED_ORIGINS", "SHARDS", "CONTROLLER"),
+    Role.INGEST: ("INGEST_BIND", "ICE_URLS", "ALLOWED_ORIGINS", "METRICS_BIND", "SHARDS", "MAX_SESSIONS"),
     Role.CLASSIFY: ("METRICS_BIND", "SHARDS", "CLASSIFIER"),
     Role.AGGREGATE: ("METRICS_BIND", "SHARDS"),
     Role.LIFECYCLE: ("METRICS_BIND", "SHARDS"),

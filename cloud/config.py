@@ -25,6 +25,12 @@ SESSIONS_MAX = 10_000
 PORT_MAX = 65_535
 ICE_URLS_MAX = 4
 TURN_SECRET_MIN_CHARS = 16
+ALLOWED_ORIGINS_MAX = 8
+_ORIGIN = re.compile(
+    r"https://[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:\d{1,5})?|http://(localhost|127\.0\.0\.1|\[::1\])(:\d{1,5})?"
+)
+"""As a browser writes it: lower case, no path; in the clear on the machine itself alone."""
+
 _ICE_HOST = r"[\w.-]+(?::\d{1,5})?"
 _ICE_URL = re.compile(
     rf"stun:{_ICE_HOST}|turn:{_ICE_HOST}(?:\?transport=(?:udp|tcp))?|turns:{_ICE_HOST}(?:\?transport=tcp)?"
@@ -73,6 +79,9 @@ SETTINGS_OF: Mapping[Role, frozenset[str]] = {
 ICE_ROLES = frozenset({Role.API, Role.INGEST})
 """Ingest uses STUN and TURN servers itself; the API hands them to agents with each ticket."""
 
+PAGE_ROLES = frozenset({Role.API, Role.INGEST})
+"""What a page that is a client speaks to."""
+
 METRICS_PORTS: Mapping[Role, int] = {
     Role.INGEST: 9101,
     Role.CLASSIFY: 9102,
@@ -114,6 +123,7 @@ class Settings:
         ice_urls: STUN and TURN servers for ingest and the agents, four at most; none on one machine. Ingest and our
             agent use the first of each kind.
         turn_secret: shared with the TURN servers, for short-lived credentials; "" without such a server.
+        allowed_origins: pages that may be clients, by origin, eight at most; by default none (ADR 0123).
         controller: who is named as data controller in notices and receipts.
         log_level: debug, info, warning or error.
         log_format: json or console.
@@ -134,6 +144,7 @@ class Settings:
     max_sessions: int
     ice_urls: tuple[str, ...]
     turn_secret: str = field(repr=False)
+    allowed_origins: tuple[str, ...]
     controller: str
     log_level: str
     log_format: LogFormat
@@ -177,6 +188,7 @@ def load_settings(
         classifier=ClassifierEngine(given.choice("CLASSIFIER", "auto", tuple(ClassifierEngine))),
         ice_urls=given.ice_urls(),
         turn_secret=given.turn_secret(),
+        allowed_origins=given.allowed_origins(),
         max_sessions=given.integer("MAX_SESSIONS", 40, low=1, high=SESSIONS_MAX),
         controller=given.text("CONTROLLER", "the studio that invited you"),
         log_level=given.choice("LOG_LEVEL", "info", ("debug", "info", "warning", "error")),
@@ -264,6 +276,18 @@ class _Given:
                 f"platform (coturn's static-auth-secret), of at least {TURN_SECRET_MIN_CHARS} characters"
             )
         return secret
+
+    def allowed_origins(self) -> tuple[str, ...]:
+        """Read which pages may be clients, for the processes that pages speak to."""
+        if self._role not in PAGE_ROLES:
+            return ()
+        origins = tuple(text.strip() for text in self._raw("ALLOWED_ORIGINS").split(",") if text.strip())
+        if len(origins) > ALLOWED_ORIGINS_MAX or not all(_ORIGIN.fullmatch(origin) for origin in origins):
+            raise ConfigError(
+                f"ALLOWED_ORIGINS must be at most {ALLOWED_ORIGINS_MAX} origins with commas between them, each as a "
+                "browser writes it: https://view.example.org, without a path; http:// on this machine alone"
+            )
+        return origins
 
     def integer(self, name: str, default: int, *, low: int, high: int) -> int:
         """Read a whole number within bounds."""

@@ -17,7 +17,7 @@ from pathlib import Path
 from cloud.adapters.hardening import forbid_core_dumps
 from cloud.bootstrap import PROCESS_MODULES, SUPERVISED
 from cloud.children import Child, Echo
-from cloud.config import ICE_ROLES, PREFIX, SETTINGS_OF, ClassifierEngine, Role
+from cloud.config import ICE_ROLES, PAGE_ROLES, PREFIX, SETTINGS_OF, ClassifierEngine, Role
 from cloud.embedded import postgres, redis
 from cloud.embedded.ports import free_port
 from cloud.errors import CloudError, ConfigError, StoreError
@@ -231,7 +231,12 @@ def child_environment(
     settings = {name: value for name, value in shared.items() if name not in withheld}
     if role is not Role.API:
         settings["METRICS_BIND"] = ops_bind
-    wanted = ("CONTROLLER", "LOG_FORMAT", *(("ICE_URLS", "TURN_SECRET") if role in ICE_ROLES else ()))
+    wanted = (
+        "CONTROLLER",
+        "LOG_FORMAT",
+        *(("ICE_URLS", "TURN_SECRET") if role in ICE_ROLES else ()),
+        *(("ALLOWED_ORIGINS",) if role in PAGE_ROLES else ()),
+    )
     passed_on = [PREFIX + name for name in wanted if PREFIX + name in os.environ]
     return {
         **{name: value for name, value in os.environ.items() if not name.startswith(PREFIX)},

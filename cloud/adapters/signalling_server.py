@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import http
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
+from websockets.typing import Origin
 
 from cloud.errors import ConfigError
 from cloud.ports.signalling import SignallingHandler
@@ -46,12 +47,17 @@ class WebsocketConnection:
 
 @contextlib.asynccontextmanager
 async def serve_signalling(
-    host: str, port: int, handler: SignallingHandler, *, max_connections: int
+    host: str,
+    port: int,
+    handler: SignallingHandler,
+    *,
+    max_connections: int,
+    allowed_origins: Sequence[str] = (),
 ) -> AsyncIterator[int]:
     """Serve signalling for as long as the context is open; yields the port it listens on.
 
     A connection over `max_connections` gets HTTP 503 with a jittered Retry-After. A request that names an
-    origin comes from a web page, and no web page speaks this protocol: it gets 403.
+    origin comes from a web page: unless that origin is one of `allowed_origins`, it gets 403 (protocol rule W17).
 
     Raises:
         ConfigError: the address cannot be bound.
@@ -67,19 +73,21 @@ async def serve_signalling(
     async def handle(websocket: ServerConnection) -> None:
         await handler(WebsocketConnection(websocket))
 
-    server = await _bind(host, port, handle, refuse_over_cap)
+    server = await _bind(host, port, handle, refuse_over_cap, allowed_origins)
     async with server:
         yield next(iter(server.sockets)).getsockname()[1]
 
 
-async def _bind(host: str, port: int, handle, refuse) -> Server:  # type: ignore[no-untyped-def]
+async def _bind(  # type: ignore[no-untyped-def]
+    host: str, port: int, handle, refuse, allowed_origins: Sequence[str]
+) -> Server:
     try:
         return await serve(
             handle,
             host,
             port,
             process_request=refuse,
-            origins=[None],
+            origins=[None, *(Origin(origin) for origin in allowed_origins)],
             compression=None,
             server_header=None,
             open_timeout=OPEN_TIMEOUT_S,

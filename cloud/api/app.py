@@ -6,6 +6,7 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from cloud.api.context import ApiContext
+from cloud.api.cross_origin import JoinFromPages
 from cloud.api.middleware import BodyLimit, ReservedPlaces, Surround
 from cloud.api.problems import add_problem_handlers
 from cloud.api.routes import join, models, privacy, results, sessions, studies, studios
@@ -43,4 +44,8 @@ def create_app(context: ApiContext) -> ASGIApp:
         app.include_router(module.router)
     add_problem_handlers(app)
     is_https = context.settings.public_url.startswith("https://")
-    return Surround(ReservedPlaces(BodyLimit(app)), is_https=is_https)
+    # Outside the reserved places, so that a page's preflight of a withdrawal is answered there too.
+    with_pages = JoinFromPages(
+        ReservedPlaces(BodyLimit(app)), allowed_origins=context.settings.allowed_origins
+    )
+    return Surround(with_pages, is_https=is_https)

@@ -6,7 +6,7 @@ import asyncio
 import secrets
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -72,6 +72,7 @@ async def run(settings: Settings, *, stop: asyncio.Event) -> None:
                 bind=settings.ingest_bind,
                 shards=settings.shards,
                 max_sessions=settings.max_sessions,
+                allowed_origins=settings.allowed_origins,
                 stop=stop,
             )
     finally:
@@ -92,6 +93,7 @@ async def serve(
     shards: int,
     max_sessions: int,
     stop: asyncio.Event,
+    allowed_origins: Sequence[str] = (),
     on_listening: Callable[[int], None] | None = None,
 ) -> None:
     """Serve sessions until told to stop.
@@ -102,6 +104,7 @@ async def serve(
         shards: number of shards.
         max_sessions: cap on live sessions.
         stop: ends it, in order.
+        allowed_origins: pages that may be clients.
         on_listening: told the port once signalling listens.
 
     Raises:
@@ -119,7 +122,11 @@ async def serve(
     )
     writers.on_recovered = sessions.refresh_setups
     listening = serve_signalling(
-        bind.host, bind.port, sessions.handle, max_connections=max_sessions + CONNECTIONS_SPARE
+        bind.host,
+        bind.port,
+        sessions.handle,
+        max_connections=max_sessions + CONNECTIONS_SPARE,
+        allowed_origins=allowed_origins,
     )
     try:
         async with listening as port:

@@ -49,6 +49,19 @@ async def test_a_web_page_is_not_let_in() -> None:
     assert refused.value.response.status_code == 403
 
 
+async def test_a_page_of_an_origin_that_was_named_is_let_in_and_no_other() -> None:
+    named = "https://view.example.org"
+    async with serve_signalling("127.0.0.1", 0, echo, max_connections=2, allowed_origins=[named]) as port:
+        for origin in (named, None):
+            async with connect(f"ws://127.0.0.1:{port}", origin=origin, proxy=None) as client:
+                await client.send("hello")
+                assert await client.recv() == "hello"
+        for origin in ("https://example.org", named + ":8443", named + ".example", "null"):
+            with pytest.raises(InvalidStatus) as refused:
+                await connect(f"ws://127.0.0.1:{port}", origin=origin, proxy=None)
+            assert refused.value.response.status_code == 403
+
+
 async def test_a_message_over_the_limit_ends_the_connection() -> None:
     async with (
         serve_signalling("127.0.0.1", 0, echo, max_connections=1) as port,

@@ -61,6 +61,21 @@ def test_addresses_with_passwords_stay_out_of_the_repr() -> None:
         ("ICE_URLS", "stun:user@x", "stun:stun.example.org"),
         ("ICE_URLS", "stun:[2001:db8::1]:3478", "names or IPv4 addresses"),
         ("ICE_URLS", "turns:x?transport=udp", "stun:stun.example.org"),
+        *(
+            ("ALLOWED_ORIGINS", value, "https://view.example.org")
+            for value in (
+                "*",
+                "null",
+                "https://a.example/",
+                "https://a.example/path",
+                "https://A.example",
+                "http://a.example",
+                "https://*.example",
+                "a.example",
+                "https://user@a.example",
+                ",".join(f"https://{n}.example" for n in range(9)),
+            )
+        ),
         ("LOG_LEVEL", "loud", "debug, info, warning, error"),
     ],
 )
@@ -101,6 +116,17 @@ def test_a_turn_server_needs_a_secret_that_only_the_processes_concerned_are_give
     for role in (Role.CLASSIFY, Role.AGGREGATE, Role.LIFECYCLE):
         settings = load_settings(role, environ=asked)
         assert (settings.ice_urls, settings.turn_secret) == ((), "")
+
+
+def test_the_processes_that_pages_speak_to_know_which_pages_may() -> None:
+    asked = {**API, "COUNTENANCE_ALLOWED_ORIGINS": "https://view.example.org, http://127.0.0.1:8080"}
+    for role in (Role.API, Role.INGEST):
+        assert load_settings(role, environ=asked).allowed_origins == (
+            "https://view.example.org",
+            "http://127.0.0.1:8080",
+        )
+        assert load_settings(role, environ=API).allowed_origins == ()
+    assert load_settings(Role.CLASSIFY, environ=asked).allowed_origins == ()
 
 
 def test_stun_alone_needs_no_secret() -> None:
