@@ -41,7 +41,7 @@ from privacy.wire import limits
 from privacy.wire.messages import MINOR
 from privacy.wire.sender import SenderSession
 
-HTTP_GONE = 410
+HTTP_UNAUTHORISED, HTTP_GONE = 401, 410
 RENEW_KEY_BEFORE_US = 30 * 60 * 1_000_000
 """Three epochs before a pool key ends its successor is asked for; the platform makes it an hour before."""
 
@@ -209,7 +209,7 @@ def _factories(
         try:
             found = await asyncio.to_thread(api.ticket, receipt_sha256=digest)
         except PlatformError as error:
-            if error.status == HTTP_GONE:
+            if error.status in (HTTP_UNAUTHORISED, HTTP_GONE):
                 raise RevokedError(
                     "the session is over: consent withdrawn or expired, or the session closed"
                 ) from None

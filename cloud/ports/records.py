@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from uuid import UUID
 
 from privacy.ids import SessionId, TenantId
+from privacy.wire import limits
 
 
 class SessionState(StrEnum):
@@ -20,6 +21,15 @@ class SessionState(StrEnum):
     SEALED = "sealed"
     WITHDRAWN = "withdrawn"
     ERASED = "erased"
+
+
+_RESTING = frozenset({SessionState.CLOSED, SessionState.SEALED})
+
+LOST = "lost"
+"""The close reason of a session whose connection went away without a word."""
+
+RESUME_FOR = timedelta(seconds=limits.RESUME_MAX_S + 30)
+"""From the loss, as the platform noted it; half a minute for the last attempt of an agent that backs off."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +110,15 @@ class SessionRecord:
     purposes: tuple[str, ...]
     opted_out: tuple[str, ...]
     close_reason: str | None
+
+    def is_resumable(self, now: datetime) -> bool:
+        """Say whether its connection was lost so lately that its agent may take it up again."""
+        return (
+            self.state in _RESTING
+            and self.close_reason == LOST
+            and self.closed_at is not None
+            and now - self.closed_at < RESUME_FOR
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

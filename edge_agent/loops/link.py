@@ -132,8 +132,9 @@ async def open_link(
     peer = factories.peer(on_control, lost.set)
     signalling: Signalling | None = None
     try:
-        signalling = await factories.signalling(url)
+        # Gathering takes a while with STUN and TURN, and ingest does not keep a silent websocket for long.
         sdp = await peer.offer()
+        signalling = await factories.signalling(url)
         await signalling.send_offer(
             Offer(ticket=ticket, sdp=sdp, setup=sealer.setup, minor=factories.minor())
         )

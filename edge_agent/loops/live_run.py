@@ -13,12 +13,14 @@ from edge_agent.adapters.usage import resident_max_mb, resident_mb
 from edge_agent.config import RunSettings
 from edge_agent.errors import AgentError
 from edge_agent.loops.capture import CaptureThread
-from edge_agent.loops.send import SendLoop
+from edge_agent.loops.send import PARTING_US, SendLoop
 from edge_agent.loops.vision import VisionThread
 from edge_agent.playback import MediaClock
 from edge_agent.summary import RunSummary, status_line
 
 STATUS_EVERY_S = 1.0
+PARTING_WHEN_STOPPED_US = 2_000_000
+"""Whoever stops the agent waits for it; the end of a film hurries nobody (`PARTING_US`)."""
 
 
 class LiveRun:
@@ -61,7 +63,7 @@ class LiveRun:
             # Outcomes that the vision thread handed over last are still on their way.
             await asyncio.sleep(0)
             self._sender.on_captured(self._capture.next_index, now_us=self._ended_us)
-            await self._sender.close()
+            await self._sender.close(parting_us=PARTING_WHEN_STOPPED_US if stop.is_set() else PARTING_US)
         return found
 
     def _begin_playback(self) -> None:

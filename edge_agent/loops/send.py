@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections import Counter
 from collections.abc import Callable
@@ -10,7 +11,14 @@ from dataclasses import dataclass
 
 import structlog
 
-from edge_agent.errors import AgentError, ConsentMissingError, PlatformAwayError, PlatformError, RevokedError
+from edge_agent.errors import (
+    AgentError,
+    ConsentMissingError,
+    CredentialError,
+    PlatformAwayError,
+    PlatformError,
+    RevokedError,
+)
 from edge_agent.latency import CommitDelays, DelayHistogram
 from edge_agent.loops.link import Link, LinkFactories, open_link
 from edge_agent.loops.vision import Seen
@@ -28,6 +36,11 @@ from privacy.wire.sender import SenderSession, SenderState, backoff_us
 TICK_S = 0.1
 SILENCE_MAX_US = 1_500_000
 FIRST_CONNECT_MAX_US = 30_000_000
+RESUME_MAX_US = limits.RESUME_MAX_S * 1_000_000
+PARTING_US = 10_000_000
+"""At the end of a film whose connection is lost: time to say which frames are missing."""
+
+FORBIDDEN, CONFLICT = 403, 409
 RENEW_MIN_US = 30_000_000
 """An epoch younger than this is used up, not renewed: what ends it, as the receipt's end, ends the next one too."""
 
@@ -86,7 +99,7 @@ class SendLoop:
         self._had_second_face = False
         self._clock_asked_us: int | None = None
         self._blocked_since_us: int | None = None
-        self._linked_us = 0
+        self._linked_us = self._lost_us = 0
         self._over = asyncio.Event()
 
     @property
@@ -161,8 +174,13 @@ class SendLoop:
             self._skip_until(frames, now_us=now_us, reason=SkipReason.OVERLOAD)
             self._last_frame = max(self._last_frame, frames - 1)
 
-    async def close(self) -> None:
-        """End in order: last totals, last resends, hang up."""
+    async def close(self, *, parting_us: int = PARTING_US) -> None:
+        """End in order: last totals, last resends, hang up.
+
+        Args:
+            parting_us: how long to seek a lost connection once more, to say what is missing.
+        """
+        await self._reconnect_to_part(parting_us)
         self.session.close(self._context.now_us())
         while self._link is not None and not self.session.is_drained(self._context.now_us()):
             self._flush(self._link)
@@ -187,11 +205,12 @@ class SendLoop:
             )
 
     def _send(self, outcome: Outcome, *, segment: int, media_us: int) -> SkipReason | None:
-        if outcome.skip is not None or outcome.crop is None:
-            return SkipReason(outcome.skip or SkipReason.NO_FACE)
         link, now_us = self._link, self._context.now_us()
         if link is None or not link.peer.is_open or link.lost.is_set():
+            # Whatever it shows: one reason, so that the outage is one gap.
             return SkipReason.NOT_CONNECTED
+        if outcome.skip is not None or outcome.crop is None:
+            return SkipReason(outcome.skip or SkipReason.NO_FACE)
         if link.peer.buffered_bytes > 0:
             # Latest wins: what the network has not taken yet would only delay what comes next.
             self._blocked_since_us = self._blocked_since_us or now_us
@@ -243,13 +262,18 @@ class SendLoop:
         if not link.peer.is_open:
             return
         now_us = self._context.now_us()
-        for message in self.session.take_control(now_us):
+        messages = self.session.take_control(now_us)
+        for at, message in enumerate(messages):
             if isinstance(message, Clock) and self._clock_asked_us is None:
                 self._clock_asked_us = now_us
             try:
-                link.peer.send_control(encode_message(message))
+                encoded = encode_message(message)
             except MessageError:
                 log.warning("control_message_refused", kind=type(message).__name__)
+                continue
+            if not link.peer.send_control(encoded):
+                self.session.put_back(messages[at:])
+                break
         if link.peer.buffered_bytes == 0:
             for datagram in self.session.take_resends(now_us):
                 link.peer.send_crop(datagram)
@@ -291,6 +315,7 @@ class SendLoop:
             await old.close()
 
     async def _keep_connected(self) -> None:
+        self._lost_us = self._context.now_us()
         while not self._over.is_set():
             link = self._link
             if link is not None and await self._stays(link):
@@ -298,17 +323,39 @@ class SendLoop:
             if link is not None and link.revoked:
                 self._end(RevokedError(f"the session was ended: {link.revoked}"))
                 return
-            if link is not None and link.lost.is_set():
-                self._link = None
-                self.session.connection_lost()
-                self.reconnects += 1
-                await link.close()
+            await self._let_go_of_lost()
             try:
                 await self._connect_once()
-            except PlatformAwayError as error:
-                await asyncio.sleep(self._wait_s(error))
-            except (PlatformError, RevokedError, SealingError) as error:
-                self._end(error if isinstance(error, AgentError) else PlatformError(str(error)))
+            except (AgentError, SealingError) as error:
+                is_too_late = self._link is None and self._context.now_us() - self._lost_us > RESUME_MAX_US
+                if is_too_late or _is_final(error):
+                    self._end(error if isinstance(error, AgentError) else PlatformError(str(error)))
+                else:
+                    await asyncio.sleep(self._wait_s(error))
+
+    async def _let_go_of_lost(self) -> None:
+        """Hang up a connection over which nothing comes any more."""
+        link = self._link
+        if link is not None and (link.lost.is_set() or not link.peer.is_open):
+            self._link, self._lost_us = None, self._context.now_us()
+            self.session.connection_lost()
+            self.reconnects += 1
+            await link.close()
+
+    async def _reconnect_to_part(self, parting_us: int) -> None:
+        """Seek a lost connection for a while; without one, what is still unsaid stays so."""
+        await self._let_go_of_lost()
+        if self.fatal is not None or self.session.state is not SenderState.IDLE or not self.session.epoch:
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(parting_us / 1e6):
+                while self._link is None:
+                    try:
+                        await self._connect_once()
+                    except (AgentError, SealingError) as error:
+                        if _is_final(error):
+                            return
+                        await asyncio.sleep(self._wait_s(error))
 
     async def _stays(self, link: Link) -> bool:
         """Wait until the link is lost or its epoch nearly over; True where neither happened in a second."""
@@ -320,10 +367,18 @@ class SendLoop:
             return is_young or not link.sealer.needs_new_epoch(self._context.utc_us())
         return False
 
-    def _wait_s(self, error: PlatformAwayError) -> float:
+    def _wait_s(self, error: Exception) -> float:
         wait_us = backoff_us(max(1, self.session.failures), jitter=random.random())
-        return max(wait_us, error.retry_after_ms * 1000) / 1e6
+        asked_ms = error.retry_after_ms if isinstance(error, PlatformError) else 0
+        return max(wait_us, asked_ms * 1000) / 1e6
 
     def _end(self, error: AgentError) -> None:
         self.fatal = self.fatal or error
         self._over.set()
+
+
+def _is_final(error: Exception) -> bool:
+    """Say whether an error ends a session that has begun: the platform's word does, trouble on the way does not."""
+    if isinstance(error, PlatformError) and not isinstance(error, PlatformAwayError):
+        return error.status in (FORBIDDEN, CONFLICT)
+    return not isinstance(error, PlatformAwayError | CredentialError)

@@ -71,3 +71,6 @@ DATAGRAMS_BURST = 240
 CTL_MESSAGES_PER_S = 60
 CTL_MESSAGES_BURST = 600
 """Gaps can alternate with frames; after a reconnect ten seconds of them are said again."""
+
+RESUME_MAX_S = 600
+"""How long a session that lost its connection can be taken up again; the time between is a gap."""

@@ -11,6 +11,7 @@ A streaming session may begin the connection of its next epoch while the old one
 from __future__ import annotations
 
 from collections import Counter, deque
+from collections.abc import Sequence
 from enum import StrEnum
 
 from privacy.envelope import DatagramKind, wrap_datagram
@@ -40,7 +41,9 @@ CLOCK_EVERY_US = 5_000_000
 CLOCK_FIRST_EVERY_US = 250_000
 CLOCK_FIRST_SAMPLES = 4
 COUNTERS_EVERY_US = 1_000_000
-REPEAT_AFTER_LOSS_US = 10_000_000
+HEARD_KEPT_US = 2_000_000
+"""Reports that ingest has heard are kept a little longer: if it dies, it may have had them in hand still."""
+
 DRAIN_MAX_US = 3_000_000
 DRAIN_GIVE_UP_US = 2_500_000
 """What is not committed by then is reported lost, while there is still a connection to say so."""
@@ -134,17 +137,16 @@ class SenderSession:
     def connected(self, now_us: int) -> None:
         """Note that both channels of the latest attempt are open; frames go over it from now on.
 
-        What was reported shortly before may have been lost with the old connection and is said again;
-        all of it is idempotent.
+        What ingest is not known to have heard may have been lost with the old connection and is said again,
+        however long the silence was; all of it is idempotent.
         """
         if self.state not in (SenderState.CONNECTING, SenderState.STREAMING):
             raise WireError(f"cannot be connected while {self.state}")
         self.state = SenderState.STREAMING
         self.epoch = self._last_epoch
         self.failures = 0
-        repeated = [message for at, message in self._recent if now_us - at < REPEAT_AFTER_LOSS_US]
+        self._queue.extendleft(message for _, message in reversed(self._recent))
         self._recent.clear()
-        self._queue.extendleft(reversed(repeated))
         if self._segment is not None and self._segment not in self._queue:
             self._queue.appendleft(self._segment)
         self._clock = ClockFilter()
@@ -208,6 +210,7 @@ class SenderSession:
                 t3_utc_us=message.t3_utc_us,
                 t4_us=now_us,
             )
+            self._heard(message.t1_monotonic_us)
         elif isinstance(message, Refusals):
             self.refused.update(message.counts)
         elif isinstance(message, Revoked):
@@ -231,6 +234,13 @@ class SenderSession:
                 self._next_counters_us = now_us + COUNTERS_EVERY_US
                 messages.append(self.counters())
         return messages
+
+    def put_back(self, messages: Sequence[ControlFromAgent]) -> None:
+        """Take back what `take_control` gave and the channel did not take; it is due again.
+
+        A question for the time is left out: the moment that it names has passed.
+        """
+        self._queue.extendleft(message for message in reversed(messages) if not isinstance(message, Clock))
 
     def take_resends(self, now_us: int) -> list[bytes]:
         """Give LATE datagrams for frames that were sent and not committed, within a tenth of the rate."""
@@ -321,6 +331,11 @@ class SenderSession:
             )
         if entries:
             self._queue.extend(self._lost.close())
+
+    def _heard(self, t1_us: int) -> None:
+        """Let go of reports that ingest has heard: `ctl` keeps order, and it answered what was asked after them."""
+        while self._recent and self._recent[0][0] <= t1_us - HEARD_KEPT_US:
+            self._recent.popleft()
 
     def _due_clock(self, now_us: int) -> list[ControlFromAgent]:
         messages: list[ControlFromAgent] = []

@@ -214,6 +214,62 @@ async def test_a_session_silent_for_a_minute_is_closed_as_lost_and_sealed(
     assert count_rows(database, "frame_pack") == 0
 
 
+async def test_a_lost_session_is_sealed_and_readable_and_goes_on_when_it_is_taken_up_again(
+    platform: Platform, viewing: Consented, database: Database
+) -> None:
+    before = await platform.timelines.read_frames(viewing.tenant, viewing.session)
+    await platform.write(event(viewing, "lost"))
+    await platform.turn(after=timedelta(seconds=4))
+    found = await platform.registry.get_session(viewing.tenant, viewing.session)
+    assert (found.state, found.close_reason) == (SessionState.SEALED, "lost")
+    assert count_rows(database, "frame_pack") == 0
+    lost = await platform.timelines.read_frames(viewing.tenant, viewing.session)
+    assert np.array_equal(lost, before)
+
+    await platform.turn(after=timedelta(minutes=9))
+    await platform.write(event(viewing, "connected", epoch=2))
+    await platform.turn()
+    assert await platform.state(viewing) is SessionState.LIVE
+    await platform.write(frames(viewing, *range(16_500, 16_520)))
+    again = await platform.registry.get_session(viewing.tenant, viewing.session)
+    assert (again.state, again.closed_at, again.close_reason) == (SessionState.LIVE, None, None)
+    await platform.write(event(viewing, "closed", epoch=2))
+    await platform.turn(after=timedelta(seconds=4))
+
+    assert await platform.state(viewing) is SessionState.SEALED
+    whole = await platform.timelines.read_frames(viewing.tenant, viewing.session)
+    assert whole["frame"].tolist() == [*FRAMES, *range(16_500, 16_520)]
+    assert np.array_equal(whole[: len(before)], before)
+    assert count_rows(database, "frame_pack") == 0
+
+
+async def test_a_session_that_was_taken_up_again_and_fell_silent_is_closed_as_lost_once_more(
+    platform: Platform, viewing: Consented
+) -> None:
+    await platform.write(event(viewing, "lost"))
+    await platform.turn(after=timedelta(minutes=5))
+    await platform.write(event(viewing, "connected", epoch=2))
+    await platform.turn(after=timedelta(seconds=59))
+    assert await platform.state(viewing) is SessionState.LIVE
+    await platform.turn(after=timedelta(seconds=2))
+    found = await platform.registry.get_session(viewing.tenant, viewing.session)
+    assert found.close_reason == "lost"
+    assert found.closed_at == platform.now
+
+
+async def test_consent_withdrawn_while_the_connection_is_lost_erases_everything(
+    platform: Platform, viewing: Consented, database: Database
+) -> None:
+    await platform.write(event(viewing, "lost"))
+    await platform.turn(after=timedelta(seconds=4))
+    await platform.registry.withdraw(viewing.tenant, viewing.session, actor="viewer", now=platform.now)
+    await platform.turn()
+    assert await platform.state(viewing) is SessionState.ERASED
+    await platform.write(event(viewing, "connected", epoch=2), frames(viewing, 200))
+    assert await platform.state(viewing) is SessionState.ERASED
+    assert {table: count_rows(database, table) for table in DATA_TABLES} == dict.fromkeys(DATA_TABLES, 0)
+
+
 async def test_a_session_without_a_face_stays_live_while_its_counters_arrive(
     platform: Platform, viewing: Consented, database: Database
 ) -> None:

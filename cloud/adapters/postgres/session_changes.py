@@ -57,7 +57,7 @@ async def _apply_state(
         "at": _utc(change.at_utc_us, now),
     }
     if isinstance(change, Connected):
-        await connection.execute(_Q["connect"], values)
+        await connection.execute(_Q["connect"], values | {"now": now})
     elif change.kind is EndKind.WITHDRAWN:
         try:
             await withdraw_within(connection, tenant, session, actor="viewer", now=now)

@@ -139,9 +139,13 @@ async def give_consent(body: Consent, context: Context, agent: Agent) -> Receipt
 
 @router.post("/ticket", status_code=201)
 async def issue_ticket(body: TicketRequest, context: Context, agent: Agent) -> Ticket:
-    """Give a ticket for signalling, good for a minute and for this receipt alone."""
-    _require(agent, _STREAMING)
+    """Give a ticket for signalling, good for a minute and for this receipt alone.
+
+    A session whose connection was lost gets one for ten minutes more (protocol rule S12).
+    """
     session, now = agent.session, context.now()
+    if not session.is_resumable(now):
+        _require(agent, _STREAMING)
     if session.receipt_sha256 is None or session.receipt_sha256.hex() != body.receipt_sha256:
         raise ProblemError(409, "receipt-unknown", "This is not the session's latest receipt.")
     if session.receipt_expires_at is None or now >= session.receipt_expires_at:

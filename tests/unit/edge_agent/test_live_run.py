@@ -11,6 +11,7 @@ from edge_agent.latency import CommitDelays, DelayHistogram
 from edge_agent.loops.capture import CaptureSettings, CaptureThread
 from edge_agent.loops.latest import LatestFrame
 from edge_agent.loops.live_run import LiveRun
+from edge_agent.loops.send import PARTING_US
 from edge_agent.loops.vision import VisionThread
 from edge_agent.playback import MediaClock
 from privacy.wire.messages import SkipReason
@@ -58,8 +59,8 @@ class Sender:
     def on_captured(self, frames, *, now_us):
         self.captured = frames
 
-    async def close(self):
-        self.is_closed = True
+    async def close(self, *, parting_us):
+        self.is_closed, self.parting_us = True, parting_us
 
 
 class Eyes:
@@ -98,6 +99,7 @@ async def test_a_film_ends_the_run_in_order():
     assert await over(run) == ("end of video", None)
     assert sender.captured == 20
     assert sender.is_closed
+    assert sender.parting_us == PARTING_US
 
 
 async def test_a_camera_that_is_lost_for_good_ends_the_run_and_keeps_what_was_counted():
@@ -135,7 +137,8 @@ async def test_consent_withdrawn_while_watching_stops_the_camera():
 async def test_a_run_ends_when_told_to_and_when_its_time_is_over():
     stop = asyncio.Event()
     stop.set()
-    _, run = start(Camera(10**6))
+    sender, run = start(Camera(10**6))
     assert await over(run, stop) == ("stopped", None)
+    assert sender.parting_us < PARTING_US
     _, run = start(Camera(10**6), duration_s=0.05)
     assert await over(run) == ("duration reached", None)

@@ -6,7 +6,13 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from edge_agent.encoding import encode_crop
-from edge_agent.errors import ConsentMissingError, PlatformAwayError, PlatformError, RevokedError
+from edge_agent.errors import (
+    ConsentMissingError,
+    CredentialError,
+    PlatformAwayError,
+    PlatformError,
+    RevokedError,
+)
 from edge_agent.loops.link import LinkFactories
 from edge_agent.loops.send import SendContext, SendLoop
 from edge_agent.loops.vision import Seen
@@ -44,6 +50,7 @@ class FakePeer:
         self.world, self.on_control, self.on_closed = world, on_control, on_closed
         self.is_open, self.buffered_bytes, self.is_closed = False, 0, False
         self.crops, self.control = [], []
+        self.takes_control = True
 
     async def offer(self):
         return "v=0"
@@ -56,6 +63,8 @@ class FakePeer:
         return True
 
     def send_control(self, message):
+        if not self.takes_control:
+            return False
         decoded = decode_control_from_agent(message)
         self.control.append(decoded)
         if isinstance(decoded, Clock) and self.world.replies:
@@ -95,7 +104,7 @@ class World:
     def __init__(self):
         self.now, self.replies = 0, True
         self.consent_until = UTC + 3_600_000_000
-        self.answers = []
+        self.answers, self.tickets = [], []
         self.peers, self.signallings, self.sealers = [], [], []
         self.pool = generate_pool_key(UTC - 1_000_000)
         self.device = Ed25519PrivateKey.generate()
@@ -122,6 +131,8 @@ class World:
         return self.peers[-1]
 
     async def _ticket(self):
+        if self.tickets:
+            raise self.tickets.pop(0)
         return "ticket", "ws://ingest"
 
     async def _signalling(self, url):
@@ -269,6 +280,26 @@ async def test_without_a_connection_frames_are_skipped_as_such(world):
     assert world.session.counters().skipped == {"not_connected": 1}
 
 
+async def test_an_outage_is_one_gap_whatever_the_frames_show(world):
+    await world.loop.connect()
+    world.loop._link.lost.set()
+    for frame, skip in enumerate([SkipReason.NO_FACE, None, SkipReason.DARK, None]):
+        world.see(frame, skip=skip)
+    assert world.session.counters().skipped == {"not_connected": 4}
+
+
+async def test_a_report_that_the_channel_does_not_take_is_said_later(world):
+    await world.loop.connect()
+    world.see(0, skip=SkipReason.DARK)
+    world.see(1)
+    world.peer.takes_control = False
+    world.loop._tick()
+    assert world.control(Gap) == []
+    world.peer.takes_control = True
+    world.loop._tick()
+    assert [gap.reason for gap in world.control(Gap)] == ["dark"]
+
+
 async def test_totals_and_clock_are_told_to_ingest(world):
     await world.loop.connect()
     await ticking(world, ticks=25)
@@ -408,6 +439,102 @@ async def test_a_refusal_that_waiting_cannot_change_is_final(world, answer, kind
         await world.loop.connect()
     assert len(world.peers) == 1
     assert world.peers[0].is_closed
+
+
+async def lose_and_seek(world, *, until, monkeypatch):
+    """Lose the connection and let the loop seek another, with waits that take no time but pass on its clock."""
+    monkeypatch.setattr(world.loop, "_wait_s", lambda error: 0)
+    world.peer.on_closed()
+    running = asyncio.create_task(world.loop.run())
+    async with asyncio.timeout(10):
+        while not until():
+            world.now += 1_000_000
+            await asyncio.sleep(0)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        PlatformAwayError("away"),
+        PlatformError("the platform's answer is malformed"),
+        PlatformError("the platform answered 404", status=404),
+        CredentialError("nothing can be stored in the agent's home: disk full"),
+    ],
+)
+async def test_trouble_on_the_way_back_ends_no_viewing(world, trouble, monkeypatch):
+    await world.loop.connect()
+    world.tickets = [trouble] * 3
+    await lose_and_seek(world, until=lambda: len(world.peers) == 2, monkeypatch=monkeypatch)
+    assert world.loop.fatal is None
+    assert world.loop.is_connected
+
+
+@pytest.mark.parametrize(
+    "answer", [Refused(code=401, reason="ticket"), Refused(code=422, reason="epoch is over")]
+)
+async def test_a_ticket_or_setup_that_grew_old_on_the_way_is_made_anew(world, answer, monkeypatch):
+    await world.loop.connect()
+    world.answers = [answer]
+    await lose_and_seek(
+        world, until=lambda: len(world.peers) == 3 and world.loop.is_connected, monkeypatch=monkeypatch
+    )
+    assert world.loop.fatal is None
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        RevokedError("the session is over"),
+        PlatformError("capture is not allowed", status=403),
+        PlatformError("not the latest receipt", status=409),
+    ],
+)
+async def test_the_platforms_word_ends_a_viewing_at_once(world, word, monkeypatch):
+    await world.loop.connect()
+    world.tickets = [word]
+    await lose_and_seek(world, until=world.loop.over.is_set, monkeypatch=monkeypatch)
+    assert world.loop.fatal is word
+
+
+async def test_ten_minutes_without_a_connection_end_the_viewing_and_not_one_second_less(world, monkeypatch):
+    await world.loop.connect()
+    world.tickets = [PlatformAwayError("away")] * 100_000
+    before = world.now
+    await lose_and_seek(world, until=world.loop.over.is_set, monkeypatch=monkeypatch)
+    assert isinstance(world.loop.fatal, PlatformAwayError)
+    assert 600_000_000 < world.now - before < 620_000_000
+
+
+async def test_a_film_that_ends_in_an_outage_still_says_what_is_missing(world):
+    await world.loop.connect()
+    world.see(0, skip=SkipReason.NO_FACE)
+    world.loop._link.lost.set()
+    world.see(1)
+    await world.loop.close()
+    gaps = [(gap.first_frame, gap.reason) for gap in world.peers[1].control if isinstance(gap, Gap)]
+    assert (1, "not_connected") in gaps
+    assert world.control(Bye) == [Bye(last_frame=1)]
+    assert world.control(Counters)[-1].captured == 2
+
+
+async def test_a_film_that_ends_in_an_outage_does_not_wait_for_long(world, monkeypatch):
+    await world.loop.connect()
+    monkeypatch.setattr(world.loop, "_wait_s", lambda error: 0.001)
+    world.tickets = [PlatformAwayError("away")] * 100_000
+    world.loop._link.lost.set()
+    world.see(0)
+    async with asyncio.timeout(5):
+        await world.loop.close(parting_us=20_000)
+    assert world.control(Bye) == []
+
+
+async def test_nobody_is_sought_to_part_from_once_the_platform_ended_the_session(world):
+    await world.loop.connect()
+    world.peer.on_control(encode_message(Revoked(reason="withdrawn")))
+    await world.loop.close()
+    assert len(world.peers) == 1
 
 
 async def test_a_full_platform_is_asked_again(world):

@@ -26,7 +26,7 @@ from privacy.wire.messages import (
     Withdraw,
 )
 from privacy.wire.ring import ENTRIES_MAX
-from privacy.wire.sender import SenderSession, SenderState, backoff_us
+from privacy.wire.sender import HEARD_KEPT_US, SenderSession, SenderState, backoff_us
 
 S = 1_000_000
 NOT_SENT = sorted(set(SkipReason) - {SkipReason.LOST})
@@ -45,6 +45,12 @@ def send(sender: SenderSession, frame: int, *, now_us: int = 0) -> None:
 
 def skip(sender: SenderSession, frame: int, reason: SkipReason = SkipReason.NO_FACE) -> None:
     sender.frame_skipped(frame, segment=0, media_time_us=0, reason=reason, has_face=False)
+
+
+def heard(sender: SenderSession, *, t1_us: int) -> None:
+    """Let ingest answer the clock question that was asked then."""
+    reply = ClockReply(t1_monotonic_us=t1_us, t2_utc_us=t1_us, t3_utc_us=t1_us)
+    sender.on_control(reply, now_us=t1_us + 20_000)
 
 
 def only(messages: list, kind: type) -> list:
@@ -138,18 +144,58 @@ def test_what_was_said_shortly_before_a_loss_is_said_again() -> None:
     assert only(before, Segment) == only(after, Segment) != []
 
 
-def test_long_after_a_report_only_the_segment_in_force_is_repeated() -> None:
+def test_what_was_said_into_a_dead_connection_is_said_again_however_long_the_outage_was() -> None:
+    sender = streaming()
+    sender.start_segment(0, media_time_us=0, monotonic_us=0)
+    skip(sender, 0)
+    send(sender, 1)
+    before = sender.take_control(5 * S)
+    heard(sender, t1_us=3 * S)
+    sender.take_control(11 * S)
+    sender.connection_lost()
+    sender.begin_connect()
+    sender.connected(600 * S)
+    after = only(sender.take_control(600 * S), Gap)
+    assert only(before, Gap)[0] in after
+
+
+def test_what_the_channel_did_not_take_is_due_again_but_not_the_question_for_the_time() -> None:
+    sender = streaming()
+    skip(sender, 0)
+    send(sender, 1)
+    taken = sender.take_control(0)
+    assert len(only(taken, Clock)) == len(only(taken, Gap)) == 1
+    sender.put_back(taken)
+    assert sender.take_control(0) == [message for message in taken if not isinstance(message, Clock)]
+
+
+def test_what_ingest_has_heard_is_not_repeated() -> None:
     sender = streaming()
     sender.start_segment(0, media_time_us=0, monotonic_us=0)
     skip(sender, 0)
     send(sender, 1)
     sender.take_control(0)
+    heard(sender, t1_us=HEARD_KEPT_US)
     sender.connection_lost()
     sender.begin_connect()
     sender.connected(60 * S)
     after = sender.take_control(60 * S)
     assert len(only(after, Segment)) == 1
     assert [g.reason for g in only(after, Gap)] == ["lost"]
+
+
+def test_ten_minutes_without_a_connection_are_told_in_few_gaps_and_none_is_lost() -> None:
+    sender = streaming()
+    sender.connection_lost()
+    frames = limits.RESUME_MAX_S * 30
+    for frame in range(frames):
+        skip(sender, frame, SkipReason.NOT_CONNECTED)
+    sender.begin_connect()
+    sender.connected(600 * S)
+    send(sender, frames, now_us=600 * S)
+    told = [gap for second in range(10) for gap in only(sender.take_control((600 + second) * S), Gap)]
+    assert sum(gap.last_frame - gap.first_frame + 1 for gap in told) == frames
+    assert len(told) == frames // 150
 
 
 def test_the_clock_is_asked_often_at_first_then_every_five_seconds() -> None:

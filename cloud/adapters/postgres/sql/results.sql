@@ -8,6 +8,14 @@ SELECT id FROM session WHERE tenant_id = %(tenant)s AND id = ANY (%(sessions)s::
 ORDER BY id FOR NO KEY UPDATE
 
 -- name: connect
+-- A connection is a sign of life: without it a session that is taken up again after minutes would be closed
+-- as lost before its first frame is stored.
+WITH heard AS (
+    UPDATE session_counters c SET updated_at = %(now)s FROM session s
+    WHERE s.tenant_id = %(tenant)s AND s.id = %(session)s AND s.epoch < %(epoch)s
+        AND s.state IN ('consented', 'live', 'closed', 'sealed')
+        AND c.tenant_id = s.tenant_id AND c.session_id = s.id
+)
 UPDATE session SET
     state = CASE WHEN state IN ('consented', 'closed', 'sealed') THEN 'live' ELSE state END,
     epoch = %(epoch)s, connected_at = coalesce(connected_at, %(at)s), closed_at = NULL, close_reason = NULL
