@@ -13,7 +13,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from cloud.adapters.key_custody import LocalKeyCustody
-from cloud.adapters.postgres.audit import PostgresAuditLog
+from cloud.adapters.postgres.audit import PostgresAuditLog, StoredLog
 from cloud.adapters.postgres.connection import Pool
 from cloud.adapters.postgres.erasures import PostgresErasures
 from cloud.adapters.postgres.leases import PostgresLeaseStore
@@ -37,9 +37,9 @@ from cloud.ports.records import SessionState
 from cloud.ports.storage import Lease
 from cloud.ports.streams import Append, Delivery
 from cloud.workers.lifecycle_loop import LifecycleLoop, LifecycleTools, fold_seconds
-from privacy.audit import verify_chain
+from privacy.audit.log import verify_log
 from privacy.erasure import DeletionClaims, verify_deletion_receipt
-from privacy.ids import SessionId
+from privacy.ids import SessionId, TenantId
 from privacy.policy import load_policy
 from tests.fixtures_postgres import NOW, Consented, Database, consented_session
 from tests.unit.cloud.score_records import event_entry, score, scores_entry
@@ -442,15 +442,31 @@ async def test_an_erasure_is_done_once_and_a_second_request_finds_it_done(
     assert len(await platform.registry.list_deletion_receipts(*at)) == 1
 
 
+def verify(platform: Platform, log: StoredLog, tenant: TenantId) -> bytes:
+    return verify_log(
+        tenant=tenant,
+        leaves=log.leaves,
+        entries=log.entries,
+        checkpoints=log.checkpoints,
+        public_key=platform.signing_key.public_key(),
+        first=log.first,
+    )
+
+
 async def test_the_audit_log_of_a_whole_life_verifies(
     platform: Platform, viewing: Consented, pool: Pool
 ) -> None:
     await platform.registry.withdraw(viewing.tenant, viewing.session, actor="viewer", now=platform.now)
     await platform.turn(after=timedelta(microseconds=1))
 
-    entries = await PostgresAuditLog(pool).read(viewing.tenant)
-    assert [entry.action for entry, _ in entries] == ["consent.given", "consent.withdrawn", "session.erased"]
-    assert verify_chain(entries, tenant=viewing.tenant) == entries[-1][1]
+    log = await PostgresAuditLog(pool).read(viewing.tenant)
+    assert [entry.action for _, entry in log.entries] == [
+        "consent.given",
+        "consent.withdrawn",
+        "session.erased",
+    ]
+    assert len(log.leaves) == 3
+    assert verify(platform, log, viewing.tenant)
 
 
 async def test_nothing_outlives_its_time(platform: Platform, viewing: Consented, database: Database) -> None:
@@ -508,6 +524,14 @@ async def test_old_evidence_receipts_and_audit_entries_are_purged(
     assert count_rows(database, "audit_entry") == 1
     await platform.turn(after=timedelta(days=2))
     assert count_rows(database, "audit_entry") == 0
+
+    later = await platform.registry.append_audit(
+        tenant, actor="key:1", action="study.launched", subject="study:2", detail={}, now=platform.now
+    )
+    log = await PostgresAuditLog(platform.pool).read(tenant)
+    assert later == 1 and [seq for seq, _ in log.entries] == [1]
+    assert len(log.leaves) == 2
+    assert verify(platform, log, tenant)
 
 
 async def test_the_lag_tells_how_overdue_the_oldest_artefact_is(

@@ -27,7 +27,14 @@ WHERE c.relkind IN ('r', 'p', 'm') AND n.nspname NOT IN ('pg_catalog', 'informat
 ORDER BY 1, 2
 """
 _BOUND = "(tenant_id = platform.current_tenant())"
-_EVIDENCE = ("notice_event", "consent_event", "audit_entry", "deletion_receipt")
+_EVIDENCE = (
+    "notice_event",
+    "consent_event",
+    "audit_entry",
+    "audit_leaf",
+    "audit_checkpoint",
+    "deletion_receipt",
+)
 
 
 def test_every_table_outside_platform_is_bound_to_a_tenant_for_its_owner_as_well(database: Database) -> None:
@@ -126,6 +133,9 @@ async def test_evidence_is_never_changed_or_deleted_even_by_its_owner(
         await connection.execute(
             "INSERT INTO deletion_receipt VALUES (%s, %s, %s, 'x', now())",
             (consented.tenant, uuid4(), consented.session),
+        )
+        await connection.execute(
+            "INSERT INTO audit_checkpoint VALUES (%s, 1, %s, 'x', now())", (consented.tenant, bytes(32))
         )
     with pytest.raises(StoreError, match="InsufficientPrivilege"):
         async with tenant_transaction(pool, consented.tenant) as connection:

@@ -19,7 +19,7 @@ from cloud.adapters.postgres.queries import load_queries
 from cloud.adapters.postgres.rows import fetch_records
 from cloud.errors import ConflictError, NotFoundError
 from cloud.ports.records import ConsentEventRecord, ErasureJob, SessionState
-from privacy.audit import AuditValue
+from privacy.audit.entries import AuditValue
 from privacy.ids import SessionId, TenantId
 
 _CONSENTING = frozenset({SessionState.CREATED, SessionState.CONSENTED})
