@@ -22,10 +22,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from edge_agent.errors import ConsentMissingError, PlatformError, SettingError
 from edge_agent.invite import Invite
 from privacy.consent import REFUSAL_TEXTS, ConsentChoices, ConsentRefusal, Purpose, refuse_consent
-from privacy.errors import KeyringError, ReceiptError
+from privacy.errors import KeyringError, ReceiptError, SignatureError
 from privacy.expressions import EXPRESSIONS, Expression
 from privacy.ids import SessionId, TenantId
-from privacy.jws import canonical_json
+from privacy.jws import canonical_json, load_public_key
 from privacy.keys import PoolPublicKey, verify_bundle
 from privacy.receipts import ReceiptClaims, verify_receipt
 
@@ -90,8 +90,8 @@ def platform_key(join: JoinInfo) -> Ed25519PublicKey:
         PlatformError: it is not an Ed25519 key.
     """
     try:
-        return Ed25519PublicKey.from_public_bytes(decode_base64(join.signing_public_key))
-    except ValueError:
+        return load_public_key(decode_base64(join.signing_public_key))
+    except SignatureError:
         raise PlatformError("the platform sent a malformed key") from None
 
 

@@ -19,6 +19,7 @@ from privacy.errors import OpeningError, SignatureError
 from privacy.ids import KeyId, SessionId, TenantId
 from privacy.jws import PUBLIC_KEY_BYTES, SIGNATURE_BYTES, load_public_key
 from privacy.keys import SESSION_SECRET_BYTES, X25519_BYTES
+from privacy.small_order import is_sound_x25519
 from privacy.wire import limits
 from privacy.wire.messages import SessionSetup
 
@@ -112,6 +113,8 @@ def verify_setup_signature(setup: SessionSetup) -> bytes:
         key.verify(setup.device_signature, signed_bytes(info, setup.encapsulated))
     except (SignatureError, InvalidSignature):
         raise OpeningError("setup is not signed by its device") from None
+    if not is_sound_x25519(setup.encapsulated[:X25519_BYTES]):
+        raise OpeningError("setup is sealed with a key of small order")
     return info
 
 

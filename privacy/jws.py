@@ -15,6 +15,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from privacy.errors import SignatureError
+from privacy.small_order import is_sound_ed25519
 
 SIGNATURE_BYTES = 64
 PUBLIC_KEY_BYTES = 32
@@ -86,8 +87,10 @@ def load_public_key(raw: bytes) -> Ed25519PublicKey:
     """Read an Ed25519 public key from its 32 bytes.
 
     Raises:
-        SignatureError: it is not one.
+        SignatureError: it is not one, is of small order, or is spelled in a second way.
     """
+    if len(raw) != PUBLIC_KEY_BYTES or not is_sound_ed25519(raw):
+        raise SignatureError("not an Ed25519 public key that can prove anything")
     try:
         return Ed25519PublicKey.from_public_bytes(raw)
     except ValueError:

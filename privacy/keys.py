@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 from privacy.errors import KeyringError, SignatureError
 from privacy.ids import KeyId
 from privacy.jws import decode_base64url, encode_base64url, sign_document, verify_document
+from privacy.small_order import is_sound_x25519
 
 SESSION_SECRET_BYTES = 32
 FRAME_KEY_BYTES = 32
@@ -233,6 +234,8 @@ def _read_public(record: PoolKeyDocument) -> PoolPublicKey:
     public_bytes = decode_base64url(record.public)
     if len(public_bytes) != X25519_BYTES or record.key_id != key_id_of(public_bytes):
         raise KeyringError("pool key's id is not its own")
+    if not is_sound_x25519(public_bytes):
+        raise KeyringError("pool key is of small order or spelled in a second way")
     return PoolPublicKey(
         key_id=KeyId(record.key_id),
         public_bytes=public_bytes,
