@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
-from privacy.binding import verify_setup_signature
+from privacy.binding import setup_info, signed_bytes, verify_setup_signature
 from privacy.errors import KeyringError, OpeningError, SignatureError
 from privacy.jws import load_public_key
 from privacy.keys import key_id_of, sign_bundle, verify_bundle
@@ -113,9 +113,11 @@ def test_a_setup_that_nobody_signed_is_refused_under_a_device_key_of_small_order
 def test_pool_and_encapsulated_keys_of_small_order_are_refused(world: World, spelled: str) -> None:
     encoded = bytes.fromhex(spelled)
     assert not is_sound_x25519(encoded)
-    setup = world.start().setup
-    with pytest.raises(OpeningError):
-        verify_setup_signature(msgspec.structs.replace(setup, encapsulated=encoded + setup.encapsulated[32:]))
+    honest = world.start().setup
+    setup = msgspec.structs.replace(honest, encapsulated=encoded + honest.encapsulated[32:])
+    signature = world.device.sign(signed_bytes(setup_info(setup), setup.encapsulated))
+    with pytest.raises(OpeningError, match="small order"):
+        verify_setup_signature(msgspec.structs.replace(setup, device_signature=signature))
     weak = dataclasses.replace(world.pool.public, public_bytes=encoded, key_id=key_id_of(encoded))
     with pytest.raises(KeyringError):
         verify_bundle(
