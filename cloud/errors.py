@@ -5,11 +5,14 @@ CloudError
 ├── EntryError          bytes of a stream entry do not decode
 ├── AdmissionError      a session is refused at signalling (carries an HTTP-like code)
 ├── StoreError          PostgreSQL cannot be reached or refuses
+│   └── BusyError       another transaction holds a lock for longer than this one may wait
 ├── StreamError         Redis cannot be reached or refuses
+│   └── UnmarkedError   listeners were told of a revocation, but Redis has no room to remember it
 ├── LeaseLostError      another worker holds this shard now; the transaction was rolled back
 ├── DemoError           the demonstration or a benchmark cannot go on
 ├── NotFoundError       no such row for this tenant
 ├── ConflictError       the row's state does not allow this change
+│   └── DeviceBoundError  the session's consent was given on another device
 └── CustodyError        a data key does not unwrap, or what it sealed does not open
 """
 
@@ -46,8 +49,16 @@ class StoreError(CloudError):
     """PostgreSQL cannot be reached or refuses."""
 
 
+class BusyError(StoreError):
+    """Another transaction holds a lock for longer than this one may wait."""
+
+
 class StreamError(CloudError):
     """Redis cannot be reached or refuses."""
+
+
+class UnmarkedError(StreamError):
+    """Listeners were told of a revocation, but Redis has no room to remember it."""
 
 
 class LeaseLostError(CloudError):
@@ -64,6 +75,10 @@ class DemoError(CloudError):
 
 class ConflictError(CloudError):
     """The row's state does not allow this change."""
+
+
+class DeviceBoundError(ConflictError):
+    """The session's consent was given on another device."""
 
 
 class CustodyError(CloudError):

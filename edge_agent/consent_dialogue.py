@@ -73,14 +73,17 @@ def give_consent(
         raise PlatformError("the notice differs from its digest, so it cannot be trusted")
     show(f"{join.title.name} - {join.controller}\n\n{notice.text}\n")
     api.notice_shown(sha256=notice.sha256, locale=notice.locale)
+    # the first consent binds the session to this device: a changed choice is signed by the same key
+    device_key = store.device_key(invite.session)
     is_adult = given.is_adult
     if is_adult is None:
-        is_adult = _is_adult(api, notice.sha256, ask("Are you at least 18 years old? [y/n] "))
+        answer = ask("Are you at least 18 years old? [y/n] ")
+        is_adult = _is_adult(api, notice.sha256, answer, device_key=device_key)
     choices = _choices(given, ask)
     refusal = refusal_text(choices, is_adult=is_adult, is_capture_allowed=join.capture_allowed)
     if refusal is not None:
         raise ConsentMissingError(f"{refusal} Nothing was captured and nothing was sent.")
-    device_key = store.new_device_key(invite.session)
+    device_key = device_key or store.new_device_key(invite.session)
     body = consent_body(choices, notice_sha256=notice.sha256, is_adult=is_adult, device_key=device_key)
     receipt = api.consent(body)
     claims = check_receipt(receipt, join, invite=invite, device_key=device_key, now_utc_us=clock.utc_us())
@@ -89,12 +92,14 @@ def give_consent(
     return claims
 
 
-def _is_adult(api: ApiClient, notice_sha256: str, answer: str) -> bool:
+def _is_adult(
+    api: ApiClient, notice_sha256: str, answer: str, *, device_key: Ed25519PrivateKey | None
+) -> bool:
     """Read the answer; a declared minor ends the session for good, and only that it happened is kept (U4)."""
     if answer.strip().lower() in ("n", "no"):
-        unused_key = Ed25519PrivateKey.generate()
+        signing_key = device_key or Ed25519PrivateKey.generate()
         nothing = ConsentChoices(purposes=frozenset())
-        body = consent_body(nothing, notice_sha256=notice_sha256, is_adult=False, device_key=unused_key)
+        body = consent_body(nothing, notice_sha256=notice_sha256, is_adult=False, device_key=signing_key)
         with contextlib.suppress(PlatformError):
             api.consent(body)
     return _yes(answer)

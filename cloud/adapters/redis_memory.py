@@ -13,7 +13,18 @@ from typing import TypeVar
 from uuid import UUID
 
 from cloud.adapters.redis_streams import CROP_MAX_AGE_MS
-from cloud.ports.streams import Append, CropRefusals, DeadLetter, Delivery, DurableAck, EntryKind, Finished
+from cloud.errors import StreamError, UnmarkedError
+from cloud.ports.streams import (
+    Append,
+    CropRefusals,
+    DeadLetter,
+    Delivery,
+    DurableAck,
+    EntryKind,
+    Finished,
+    Superseded,
+)
+from privacy.binding import receipt_digest
 from privacy.ids import SessionId
 from privacy.wire.messages import SessionSetup
 
@@ -263,6 +274,9 @@ class MemorySetupStore:
         session = SessionId(UUID(setup.session))
         if await self._revocations.is_revoked(session):
             return False
+        digest = receipt_digest(setup.receipt).hex()
+        if await self._revocations.receipt_in_force(session) not in (None, digest):
+            return False
         epoch, holder = self._fences.get(session, (0, owner))
         if epoch > setup.epoch or (epoch == setup.epoch and holder != owner):
             return False
@@ -282,6 +296,7 @@ class MemorySetupStore:
     async def forget(self, session: SessionId) -> None:
         """Remove every setup and the fence of a session."""
         self._fences.pop(session, None)
+        self._revocations.in_force.pop(session, None)
         for key in [key for key in self._setups if key[0] == session]:
             del self._setups[key]
 
@@ -291,25 +306,53 @@ class MemorySetupStore:
 
 
 class MemoryRevocations:
-    """Revocations in memory."""
+    """Revocations in memory.
+
+    Attributes:
+        in_force: ordinal and digest of the receipt in force, by session.
+        is_full: nothing more is remembered while it is set, as on a server without memory.
+    """
 
     def __init__(self) -> None:
+        self.in_force: dict[SessionId, tuple[int, str]] = {}
+        self.is_full = False
         self._revoked: set[SessionId] = set()
-        self._listeners: list[asyncio.Queue[SessionId | None]] = []
+        self._listeners: list[asyncio.Queue[SessionId | Superseded | None]] = []
 
     async def revoke(self, session: SessionId) -> None:
-        """Mark the session revoked and tell every listener."""
-        self._revoked.add(session)
+        """Tell every listener and remember it."""
         for queue in self._listeners:
             queue.put_nowait(session)
+        if self.is_full:
+            raise UnmarkedError("there is no room to remember a revocation")
+        self._revoked.add(session)
 
     async def is_revoked(self, session: SessionId) -> bool:
         """Say whether the session was revoked."""
         return session in self._revoked
 
-    async def revocations(self) -> AsyncIterator[SessionId | None]:
-        """Yield revoked sessions until cancelled; None at first, as after any connect."""
-        queue: asyncio.Queue[SessionId | None] = asyncio.Queue()
+    async def put_in_force(self, session: SessionId, *, receipt_sha256: str, ordinal: int) -> bool:
+        """Say which receipt is in force, unless a later one is."""
+        held = self.in_force.get(session)
+        if held == (ordinal, receipt_sha256):
+            return True
+        if held is not None and held[0] > ordinal:
+            return False
+        if self.is_full:
+            raise StreamError("there is no room for a receipt")
+        self.in_force[session] = (ordinal, receipt_sha256)
+        for queue in self._listeners:
+            queue.put_nowait(Superseded(session=session, receipt_sha256=receipt_sha256))
+        return True
+
+    async def receipt_in_force(self, session: SessionId) -> str | None:
+        """Return the hex digest of the receipt in force, None where nothing is known."""
+        held = self.in_force.get(session)
+        return None if held is None else held[1]
+
+    async def revocations(self) -> AsyncIterator[SessionId | Superseded | None]:
+        """Yield revoked and superseded sessions until cancelled; None at first, as after any connect."""
+        queue: asyncio.Queue[SessionId | Superseded | None] = asyncio.Queue()
         queue.put_nowait(None)
         self._listeners.append(queue)
         try:

@@ -9,11 +9,13 @@ from uuid import UUID
 
 import msgspec
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from cloud.adapters.redis_connection import slot_key, translated
 from cloud.adapters.redis_streams import ACK_CHANNEL, REFUSAL_CHANNEL
-from cloud.ports.streams import CropRefusals, DurableAck
+from cloud.errors import UnmarkedError
+from cloud.ports.streams import CropRefusals, DurableAck, Superseded
+from privacy.binding import receipt_digest
 from privacy.errors import MessageError
 from privacy.ids import SessionId
 from privacy.wire.codec import decode_setup, encode_setup
@@ -26,6 +28,8 @@ RECONNECT_MAX_S = 1.0
 
 _CLAIM = """
 if redis.call('EXISTS', KEYS[3]) == 1 then return 0 end
+local receipt = redis.call('GET', KEYS[5])
+if receipt and string.match(receipt, ':(.*)$') ~= ARGV[5] then return 0 end
 local held = redis.call('GET', KEYS[1])
 if held then
   local epoch, owner = string.match(held, '^(%d+):(.*)$')
@@ -41,9 +45,24 @@ return 1
 """
 """Refused once revoked, in the same step: what an erasure has forgotten is not stored again after it."""
 
+_PUT_IN_FORCE = """
+local held = redis.call('GET', KEYS[1])
+if held then
+  local ordinal, digest = string.match(held, '^(%d+):(.*)$')
+  if tonumber(ordinal) > tonumber(ARGV[1]) then return 0 end
+  if ordinal == ARGV[1] and digest == ARGV[2] then return 1 end
+end
+redis.call('SET', KEYS[1], ARGV[1] .. ':' .. ARGV[2], 'EX', 86400)
+redis.call('PUBLISH', ARGV[3], ARGV[4] .. ':' .. ARGV[2])
+return 1
+"""
+
 
 class RedisSetupStore:
-    """Setups on `setup:{session}:epoch`, fences on `owner:{session}`, what there is on `epochs:{session}`."""
+    """Setups on `setup:{session}:epoch`, fences on `owner:{session}`, what there is on `epochs:{session}`.
+
+    The receipt in force lies on `receipt:{session}`, as ordinal and digest.
+    """
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
@@ -56,8 +75,10 @@ class RedisSetupStore:
             slot_key("setup", session, setup.epoch),
             slot_key("revoked", session),
             slot_key("epochs", session),
+            slot_key("receipt", session),
         )
-        values = (setup.epoch, owner, encode_setup(setup), ttl_ms)
+        digest = receipt_digest(setup.receipt).hex()
+        values = (setup.epoch, owner, encode_setup(setup), ttl_ms, digest)
         with translated():
             answer = await cast(Any, self._redis.eval(_CLAIM, len(keys), *keys, *values))
         return bool(answer)
@@ -86,7 +107,9 @@ class RedisSetupStore:
             # an agent numbers its epochs as it likes, so they are listed, never counted through
             epochs = [int(epoch) for epoch in await cast(Any, self._redis.smembers(known))]
             keys = [slot_key("setup", session.hex, epoch) for epoch in epochs]
-            await self._redis.delete(slot_key("owner", session.hex), known, *keys)
+            await self._redis.delete(
+                slot_key("owner", session.hex), slot_key("receipt", session.hex), known, *keys
+            )
 
     async def count(self, session: SessionId) -> int:
         """Count what is kept of a session: its setups, and its fence as one."""
@@ -97,32 +120,66 @@ class RedisSetupStore:
 
 
 class RedisRevocations:
-    """Revocations on `revoked:{session}` and the channel `revocations`; see the port."""
+    """Revocations on `revoked:{session}`, receipts on `receipt:{session}`, both told on one channel; see the port."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
 
     async def revoke(self, session: SessionId) -> None:
-        """Mark the session revoked for a day and tell every listener."""
+        """Tell every listener and remember it for a day; a full server tells it all the same."""
+        marking = self._redis.pipeline(transaction=False)
+        marking.set(slot_key("revoked", session.hex), b"1", ex=DAY_S)
+        marking.publish(REVOCATION_CHANNEL, session.hex)
         with translated():
-            await self._redis.set(slot_key("revoked", session.hex), b"1", ex=DAY_S)
-            await self._redis.publish(REVOCATION_CHANNEL, session.hex)
+            marked, told = await marking.execute(raise_on_error=False)
+            if isinstance(told, Exception):
+                raise told
+        if isinstance(marked, Exception):
+            await self._mark_with_room_made(session)
+
+    async def _mark_with_room_made(self, session: SessionId) -> None:
+        """Remember a revocation on a full server: the session's setups go first, nobody may open them any more."""
+        known = slot_key("epochs", session.hex)
+        with translated():
+            epochs = [int(epoch) for epoch in await cast(Any, self._redis.smembers(known))]
+            await self._redis.delete(known, *(slot_key("setup", session.hex, epoch) for epoch in epochs))
+            try:
+                await self._redis.set(slot_key("revoked", session.hex), b"1", ex=DAY_S)
+            except ResponseError:
+                raise UnmarkedError("Redis has no room to remember a revocation") from None
 
     async def is_revoked(self, session: SessionId) -> bool:
         """Say whether the session was revoked within the last day."""
         with translated():
             return bool(await self._redis.exists(slot_key("revoked", session.hex)))
 
-    async def revocations(self) -> AsyncIterator[SessionId | None]:
-        """Yield revoked sessions until cancelled; None after each (re)connect."""
+    async def put_in_force(self, session: SessionId, *, receipt_sha256: str, ordinal: int) -> bool:
+        """Say which receipt is in force, unless a later one is."""
+        values = (ordinal, receipt_sha256, REVOCATION_CHANNEL, session.hex)
+        with translated():
+            answer = await cast(
+                Any, self._redis.eval(_PUT_IN_FORCE, 1, slot_key("receipt", session.hex), *values)
+            )
+        return bool(answer)
+
+    async def receipt_in_force(self, session: SessionId) -> str | None:
+        """Return the hex digest of the receipt in force, None where nothing is known."""
+        with translated():
+            held: Any = await self._redis.get(slot_key("receipt", session.hex))
+        return str(held.partition(b":")[2].decode("ascii")) if held else None
+
+    async def revocations(self) -> AsyncIterator[SessionId | Superseded | None]:
+        """Yield revoked and superseded sessions until cancelled; None after each (re)connect."""
         async for message in _messages(self._redis, REVOCATION_CHANNEL):
             if message is None:
                 yield None
                 continue
             try:
-                yield SessionId(UUID(message.decode("ascii")))
+                name, _, digest = message.decode("ascii").partition(":")
+                session = SessionId(UUID(name))
             except ValueError:
                 continue
+            yield Superseded(session=session, receipt_sha256=digest) if digest else session
 
 
 T = TypeVar("T")

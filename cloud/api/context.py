@@ -15,6 +15,7 @@ from starlette.requests import Request
 from cloud.adapters.postgres.registry import Registry
 from cloud.adapters.postgres.timelines import Timelines
 from cloud.api.attempts import LAST_RESORT_WIDTH, FailureLimiter
+from cloud.api.ending import Ender
 from cloud.api.revoking import Revoker
 from cloud.config import Settings
 from cloud.observability import Readiness
@@ -36,7 +37,8 @@ class ApiContext:
         policy: which jurisdictions, which times to live.
         registry: tenants, studies, sessions, consent.
         timelines: stored frames and what belongs to them.
-        revoker: tells the street that a session is over.
+        revoker: tells the street that a session is over, and which receipt is in force.
+        ender: ends sessions.
         signing_key: signs receipts and tickets.
         admin_token: registers studios.
         key_bundle: reads the signed bundle of pool keys; it changes with each renewal.
@@ -51,6 +53,7 @@ class ApiContext:
     registry: Registry
     timelines: Timelines
     revoker: Revoker
+    ender: Ender
     signing_key: Ed25519PrivateKey = field(repr=False)
     admin_token: Secret[str]
     key_bundle: Callable[[], str]

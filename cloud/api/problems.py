@@ -16,7 +16,15 @@ from starlette.exceptions import HTTPException as AnyHttpException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from cloud.errors import CloudError, ConflictError, CustodyError, NotFoundError, StoreError, StreamError
+from cloud.errors import (
+    CloudError,
+    ConflictError,
+    CustodyError,
+    DeviceBoundError,
+    NotFoundError,
+    StoreError,
+    StreamError,
+)
 from cloud.serving.problem_json import MEDIA_TYPE, problem_document
 from privacy.errors import ConsentError, PrivacyError
 
@@ -109,6 +117,13 @@ def _as_problem(error: Exception) -> ProblemError:
     match error:
         case NotFoundError():
             return ProblemError(404, "not-found", "There is no such thing here.")
+        case DeviceBoundError():
+            return ProblemError(
+                409,
+                "device-bound",
+                "Consent to this session was given on another device: go on there, or ask for a new invitation. "
+                "Withdrawing works from everywhere.",
+            )
         case ConflictError():
             return ProblemError(409, "conflict", f"{error}.".capitalize())
         case StoreError() | StreamError():

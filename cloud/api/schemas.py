@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Literal
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from cloud.api.security import KeyRole, Scope
-from cloud.ports.records import SessionRecord, StudyRecord, TitleRecord, ViewerRecord
+from cloud.ports.records import (
+    ConsentEventRecord,
+    SessionRecord,
+    StudyContext,
+    StudyRecord,
+    TitleRecord,
+    ViewerRecord,
+)
 from privacy.consent import Purpose
 from privacy.expressions import Expression
+from privacy.jws import encode_base64url
 
 DAY_MS = 86_400_000
 
@@ -99,7 +107,11 @@ class NewStudy(_Request):
 
     name: Name = Field(examples=["Harbour Lights, first cut"])
     title_id: UUID
-    context: Word = Field(examples=["audience_research"], description="workplace and education are refused.")
+    context: Word = Field(
+        examples=[StudyContext.AUDIENCE_RESEARCH],
+        description="One of a closed list; whatever is not on it is refused, workplace and education first of all.",
+        json_schema_extra={"enum": [str(context) for context in StudyContext]},
+    )
     jurisdictions: Annotated[list[Jurisdiction], Field(min_length=1, max_length=100)]
 
 
@@ -312,9 +324,54 @@ class Ticket(_Answer):
 
 
 class Withdrawal(_Answer):
-    """Consent is withdrawn; from now on nothing of this session is accepted."""
+    """Consent is withdrawn; how far it has come. Repeating it is harmless and tells how far it is by then."""
 
-    deletion: str
+    stream: Literal["stopped", "stopping"] = Field(
+        description="Whether everybody who carries frames was told; `stopping` is tried on."
+    )
+    record: Literal["done", "queued"] = Field(
+        description="Whether the withdrawal is written to the session; `queued` is tried on."
+    )
+    deletion: Literal["done", "queued"] = Field(
+        description="`done` once everything is deleted: fetch the receipt at /v1/join/deletion-receipt."
+    )
+
+
+class ConsentEvidence(_Answer):
+    """One consent event as evidence: what was agreed to, and what the viewer's device signed."""
+
+    event_id: UUID
+    kind: str = Field(description="given, refused, withdrawn or declared_minor.")
+    at: datetime
+    purposes: list[str]
+    opted_out: list[str]
+    notice_sha256: str | None
+    receipt: str | None = Field(description="The signed receipt (JWS).")
+    receipt_sha256: str | None
+    device_public_key: str | None = Field(description="Ed25519, base64url: the device that consented.")
+    device_signature: str | None = Field(description="Ed25519, base64url: over `signed_request`.")
+    signed_request: str | None = Field(description="The request for consent as the device signed it.")
+
+    @classmethod
+    def of(cls, record: ConsentEventRecord) -> ConsentEvidence:
+        """Write a record."""
+        return cls(
+            event_id=record.id,
+            kind=record.kind,
+            at=record.at,
+            purposes=list(record.purposes),
+            opted_out=list(record.opted_out),
+            notice_sha256=record.notice_sha256.hex() if record.notice_sha256 else None,
+            receipt=record.receipt_jws,
+            receipt_sha256=record.receipt_sha256.hex() if record.receipt_sha256 else None,
+            device_public_key=_base64url(record.device_public_key),
+            device_signature=_base64url(record.device_signature),
+            signed_request=record.signed_request,
+        )
+
+
+def _base64url(data: bytes | None) -> str | None:
+    return None if data is None else encode_base64url(data)
 
 
 class Deletion(_Answer):

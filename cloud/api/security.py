@@ -4,11 +4,12 @@
 |---|---|---|
 | admin token | `cnta_<secret>` in `X-Admin-Token` | file in the state directory |
 | API key | `cnt_<tenant>_<key id>_<secret>` as bearer or in `X-API-Key` | SHA-256 of the secret |
-| join token | `<tenant>.<session>.<secret>` as bearer | SHA-256 of the whole token |
+| join token | `<tenant>.<session>.<secret>` as bearer | SHA-256 of the whole token, until the session is erased |
 
 The tenant is in the credential because rows of a tenant can only be seen inside its own transaction.
 Secrets are compared in constant time, and every failure looks the same from outside. Failures are counted
-(`cloud.api.attempts`); whoever withdraws or erases is looked at however many there were.
+(`cloud.api.attempts`); whoever withdraws or erases is looked at however many there were. To withdraw, and to fetch
+the receipt of a deletion, the token's own tag is enough (`cloud.api.join_tokens`).
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from starlette.requests import Request
 from cloud.adapters.postgres.registry import Registry
 from cloud.api.attempts import Attempt
 from cloud.api.context import ApiContext, Context
+from cloud.api.join_tokens import is_genuine
 from cloud.api.problems import ProblemError, too_many_failures, unauthorised
 from cloud.ports.records import SessionContext
 from cloud.serving.connections import source_of
@@ -79,6 +81,14 @@ SCOPES_OF: dict[KeyRole, frozenset[Scope]] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Invited:
+    """Whoever holds the invitation to a session, which may be erased already."""
+
+    tenant: TenantId
+    session: SessionId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Principal:
     """A studio's key that was let in."""
 
@@ -119,11 +129,6 @@ async def issue_api_key(
         expires_at=expires_at,
     )
     return key_id, f"cnt_{tenant.hex}_{key_id.hex}_{secret}"
-
-
-def new_join_token(tenant: TenantId, session: SessionId) -> str:
-    """Make the token that an invitation carries."""
-    return f"{tenant.hex}.{session.hex}.{secrets.token_urlsafe(SECRET_BYTES)}"
 
 
 @contextlib.asynccontextmanager
@@ -240,17 +245,19 @@ async def admitted_agent(
 
 async def admitted_withdrawing_agent(
     context: Context, request: Request, _token: Annotated[object, Security(_JOIN_TOKEN)]
-) -> SessionContext:
-    """Let a viewer's agent in to withdraw, whatever others have failed at (F3).
+) -> Invited:
+    """Let the holder of an invitation in to withdraw, whatever others have failed at (F3).
+
+    The database is asked only about tokens without a tag, which earlier versions made.
 
     Raises:
         ProblemError: 401.
     """
-    return await _once(request, _check_join_token(context, request, is_ending=True))
+    return await _once(request, _check_join_token_to_end(context, request))
 
 
 Agent = Annotated[SessionContext, Depends(admitted_agent)]
-WithdrawingAgent = Annotated[SessionContext, Depends(admitted_withdrawing_agent)]
+WithdrawingAgent = Annotated[Invited, Depends(admitted_withdrawing_agent)]
 
 
 async def _once(request: Request, checking: Coroutine[Any, Any, Admitted]) -> Admitted:
@@ -302,26 +309,53 @@ def _require_scope(principal: Principal, scope: Scope) -> Principal:
     return principal
 
 
-async def _check_join_token(
-    context: ApiContext, request: Request, *, is_ending: bool = False
-) -> SessionContext:
-    refused = unauthorised("Give the invitation's token as a bearer token.")
+async def _check_join_token(context: ApiContext, request: Request) -> SessionContext:
     token = _bearer_token(request)
     if not token or len(token) > CREDENTIAL_MAX_CHARS:
-        raise refused
-    parts = token.split(".", 2)
-    tenant, session = (_uuid_hex(part) for part in parts[:2]) if len(parts) == 3 else (None, None)
-    async with counted(
-        context, request, f"join:{session.hex}" if session is not None else "", is_ending=is_ending
-    ):
-        if tenant is None or session is None:
-            raise refused
+        raise _not_invited()
+    invited = _read_join_token(token)
+    async with counted(context, request, _prefix(invited)):
+        if invited is None:
+            raise _not_invited()
         found = await context.registry.find_session_by_join_token(
-            TenantId(tenant), SessionId(session), digest(token)
+            invited.tenant, invited.session, digest(token)
         )
         if found is None:
-            raise refused
+            raise _not_invited()
     return found
+
+
+async def _check_join_token_to_end(context: ApiContext, request: Request) -> Invited:
+    token = _bearer_token(request)
+    if not token or len(token) > CREDENTIAL_MAX_CHARS:
+        raise _not_invited()
+    invited = _read_join_token(token)
+    async with counted(context, request, _prefix(invited), is_ending=True):
+        if invited is None:
+            raise _not_invited()
+        if not is_genuine(token, invited.tenant, invited.session, context.signing_key):
+            found = await context.registry.find_session_by_join_token(
+                invited.tenant, invited.session, digest(token)
+            )
+            if found is None:
+                raise _not_invited()
+    return invited
+
+
+def _not_invited() -> ProblemError:
+    return unauthorised("Give the invitation's token as a bearer token.")
+
+
+def _read_join_token(token: str) -> Invited | None:
+    parts = token.split(".", 2)
+    tenant, session = (_uuid_hex(part) for part in parts[:2]) if len(parts) == 3 else (None, None)
+    if tenant is None or session is None:
+        return None
+    return Invited(tenant=TenantId(tenant), session=SessionId(session))
+
+
+def _prefix(invited: Invited | None) -> str:
+    return f"join:{invited.session.hex}" if invited is not None else ""
 
 
 def _bearer_token(request: Request) -> str:

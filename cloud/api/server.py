@@ -18,6 +18,7 @@ from cloud.adapters.redis_connection import connect, translated
 from cloud.adapters.redis_sessions import RedisRevocations
 from cloud.api.app import create_app
 from cloud.api.context import ApiContext, utc_now
+from cloud.api.ending import Ender
 from cloud.api.revoking import Revoker
 from cloud.config import Settings
 from cloud.errors import StoreError, StreamError
@@ -46,6 +47,7 @@ async def run(settings: Settings, *, stop: asyncio.Event) -> None:
         telling = asyncio.create_task(revoker.keep_telling())
         stack.callback(telling.cancel)
         context = build_context(settings, pool, revoker, readiness=store_readiness(pool, redis))
+        stack.push_async_callback(context.ender.close)
         bound = await stack.enter_async_context(
             serve_app(create_app(context), settings.api_bind, name="API_BIND")
         )
@@ -73,6 +75,7 @@ def build_context(
         registry=Registry(pool),
         timelines=Timelines(pool, LocalKeyCustody(load_kek(settings.state_dir))),
         revoker=revoker,
+        ender=Ender(revoker),
         signing_key=load_signing_key(settings.state_dir),
         admin_token=Secret(read_admin_token(settings.state_dir)),
         key_bundle=lambda: read_key_bundle(settings.state_dir),

@@ -6,7 +6,8 @@ C1  Setup, receipt and device belong together, and the receipt permits sending (
     worker trusts neither ingest nor Redis.
 C2  The setup opens with one of the pool's keys (`privacy.opening`).
 C3  An epoch ends with its setup or with its receipt, whichever is first.
-C4  A revoked session's epochs are forgotten and never opened again.
+C4  A revoked session's epochs are forgotten and never opened again; so are those under an earlier receipt than the
+    one in force.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from models.expression.inference import opt_out_mask
 from privacy.admission import admit_setup
+from privacy.binding import receipt_digest
 from privacy.ids import SessionId, TenantId
 from privacy.keys import Keyring
 from privacy.opening import CLOCK_SKEW_US, OpenSession, open_setup
@@ -46,6 +48,7 @@ class OpenEpoch:
         opted_out: bool (6,), True at expressions that must not be scored.
         jurisdiction: where the viewer is, as the receipt says; decides which calibration serves.
         until_utc_us: end of the epoch or of the receipt, whichever is first.
+        receipt_sha256: hex digest of the receipt it runs under.
     """
 
     tenant: TenantId
@@ -54,6 +57,7 @@ class OpenEpoch:
     opted_out: BoolArray
     jurisdiction: str
     until_utc_us: int
+    receipt_sha256: str = ""
 
 
 def open_epoch(
@@ -77,6 +81,7 @@ def open_epoch(
         opted_out=opt_out_mask(receipt.opted_out),
         jurisdiction=receipt.jurisdiction,
         until_utc_us=min(setup.not_after_utc_us + CLOCK_SKEW_US, receipt.expires_utc_us),
+        receipt_sha256=receipt_digest(setup.receipt).hex(),
     )
 
 
@@ -91,6 +96,7 @@ class EpochBook:
         self._open: OrderedDict[EpochKey, OpenEpoch] = OrderedDict()
         self._refused_until_us: dict[EpochKey, int] = {}
         self._revoked: OrderedDict[SessionId, None] = OrderedDict()
+        self._in_force: OrderedDict[SessionId, str] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._open)
@@ -105,12 +111,15 @@ class EpochBook:
             and now_utc_us >= self._refused_until_us.get(key, 0)
         ]
 
-    def keep(self, key: EpochKey, epoch: OpenEpoch) -> None:
-        """Keep an opened epoch."""
-        if key[0] not in self._revoked:
-            self._open[key] = epoch
-            while len(self._open) > self._max_epochs:
-                self._open.popitem(last=False)
+    def keep(self, key: EpochKey, epoch: OpenEpoch) -> bool:
+        """Keep an opened epoch; False if its session or its receipt is over."""
+        in_force = self._in_force.get(key[0], epoch.receipt_sha256)
+        if key[0] in self._revoked or in_force != epoch.receipt_sha256:
+            return False
+        self._open[key] = epoch
+        while len(self._open) > self._max_epochs:
+            self._open.popitem(last=False)
+        return True
 
     def refuse(self, key: EpochKey, *, until_utc_us: int) -> None:
         """Remember that an epoch does not open, or is not there, until then."""
@@ -136,6 +145,16 @@ class EpochBook:
             self._revoked.popitem(last=False)
         for key in [key for key in self._open if key[0] == session]:
             del self._open[key]
+
+    def supersede(self, session: SessionId, *, receipt_sha256: str) -> None:
+        """Keep only what runs under this receipt; what runs under an earlier one is forgotten (C4)."""
+        self._in_force[session] = receipt_sha256
+        self._in_force.move_to_end(session)
+        while len(self._in_force) > REVOKED_MAX:
+            self._in_force.popitem(last=False)
+        for key in [key for key in self._open if key[0] == session]:
+            if self._open[key].receipt_sha256 != receipt_sha256:
+                del self._open[key]
 
     def is_revoked(self, session: SessionId) -> bool:
         """Say whether the session was revoked."""

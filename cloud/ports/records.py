@@ -61,6 +61,23 @@ class TitleRecord:
     created_at: datetime
 
 
+class StudyContext(StrEnum):
+    """In which contexts a study may run (rule A2, AI Act Art 5(1)(f)): where people can freely say no; a closed list.
+
+    The same words stand in the database's constraint `study_context_allowed`.
+    """
+
+    HOME = "home"
+    AUDIENCE_RESEARCH = "audience_research"
+    TRAILER_TEST = "trailer_test"
+    FILM_TEST = "film_test"
+    SERIES_TEST = "series_test"
+    ADVERTISING_TEST = "advertising_test"
+    GAME_TEST = "game_test"
+    MUSIC_VIDEO_TEST = "music_video_test"
+    ACADEMIC_AUDIENCE_STUDY = "academic_audience_study"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StudyRecord:
     """Why and where viewers are asked; launched only with an approved impact assessment (rule G7)."""
@@ -76,6 +93,11 @@ class StudyRecord:
     state: str
     created_at: datetime
 
+    @property
+    def is_context_allowed(self) -> bool:
+        """Whether its context is on the list; an earlier version also took others."""
+        return self.context in set(StudyContext)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ViewerRecord:
@@ -88,7 +110,13 @@ class ViewerRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionRecord:
-    """One viewing; the receipt fields are empty before consent and after erasure."""
+    """One viewing; the receipt fields are empty before consent and after erasure.
+
+    Attributes:
+        state: `WITHDRAWN` also while only its deletion is queued, because somebody holds the row.
+        device_public_key: Ed25519, of the device whose consent came first; no other device may consent.
+        receipt_ordinal: how many consents this session has had; the latest receipt's number.
+    """
 
     tenant: TenantId
     id: SessionId
@@ -110,6 +138,8 @@ class SessionRecord:
     purposes: tuple[str, ...]
     opted_out: tuple[str, ...]
     close_reason: str | None
+    device_public_key: bytes | None = None
+    receipt_ordinal: int = 0
 
     def is_resumable(self, now: datetime) -> bool:
         """Say whether its connection was lost so lately that its agent may take it up again."""
@@ -132,8 +162,30 @@ class SessionContext:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SignedConsent:
+    """What a device signed when its viewer consented; kept as evidence (rule G3).
+
+    Attributes:
+        device_public_key: Ed25519, 32 bytes.
+        device_signature: 64 bytes, over `request`.
+        request: the request in canonical JSON, without the signature.
+    """
+
+    device_public_key: bytes
+    device_signature: bytes
+    request: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ConsentEventRecord:
-    """One line of the consent ledger."""
+    """One line of the consent ledger.
+
+    Attributes:
+        receipt_jws: the signed receipt of a consent.
+        device_public_key: Ed25519, of the device that asked for it.
+        device_signature: over `signed_request`.
+        signed_request: the request in canonical JSON, as the device signed it.
+    """
 
     id: UUID
     kind: str
@@ -142,11 +194,20 @@ class ConsentEventRecord:
     purposes: tuple[str, ...]
     opted_out: tuple[str, ...]
     at: datetime
+    receipt_jws: str | None = field(default=None, repr=False)
+    device_public_key: bytes | None = None
+    device_signature: bytes | None = None
+    signed_request: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ErasureJob:
-    """A deletion that was asked for; `done_at` is None while it waits."""
+    """A deletion that was asked for; `done_at` is None while it waits.
+
+    Attributes:
+        owed: the ending that the session's row does not have yet, because somebody held it; None in the usual case.
+        actor: who caused that ending.
+    """
 
     tenant: TenantId
     id: UUID
@@ -154,6 +215,8 @@ class ErasureJob:
     reason: str
     requested_at: datetime
     done_at: datetime | None
+    owed: str | None = None
+    actor: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -216,7 +216,8 @@ class SetupStore(Protocol):
         """Fence the session at `setup.epoch` for `owner` and store the setup, atomically.
 
         True also when `owner` already holds this very epoch (a refresh); False when the session is
-        fenced at this epoch by another owner, or at a later one, or is revoked.
+        fenced at this epoch by another owner, or at a later one, or is revoked, or when another receipt than the
+        setup's is in force.
         """
         ...
 
@@ -237,17 +238,49 @@ class SetupStore(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Superseded:
+    """A session's viewer consented anew: only this receipt is in force, what runs under an earlier one ends."""
+
+    session: SessionId
+    receipt_sha256: str
+
+
 class Revocations(Protocol):
-    """Sessions whose consent is withdrawn."""
+    """Sessions whose consent is withdrawn, and which receipt of a session is in force."""
 
     async def revoke(self, session: SessionId) -> None:
-        """Mark the session revoked for a day and tell every listener."""
+        """Tell every listener that the session is over, and remember it for a day.
+
+        Telling needs no memory on the server, so it also reaches listeners when there is none left.
+
+        Raises:
+            UnmarkedError: listeners were told, but there is no room to remember it: revoke again later.
+            StreamError: nobody may have been told.
+        """
         ...
 
     async def is_revoked(self, session: SessionId) -> bool:
         """Say whether the session was revoked within the last day."""
         ...
 
-    def revocations(self) -> AsyncIterator[SessionId | None]:
-        """Yield revoked sessions until cancelled; None after each (re)connect: check your sessions again."""
+    async def put_in_force(self, session: SessionId, *, receipt_sha256: str, ordinal: int) -> bool:
+        """Say which receipt of a session is in force, and tell every listener if that is news.
+
+        Args:
+            session: whose.
+            receipt_sha256: hex digest of the receipt.
+            ordinal: its number among the session's receipts.
+
+        Returns:
+            False where a receipt of a greater ordinal is in force; nothing changed.
+        """
+        ...
+
+    async def receipt_in_force(self, session: SessionId) -> str | None:
+        """Return the hex digest of the receipt in force, None where nothing is known."""
+        ...
+
+    def revocations(self) -> AsyncIterator[SessionId | Superseded | None]:
+        """Yield what ends until cancelled; None after each (re)connect: check your sessions again."""
         ...

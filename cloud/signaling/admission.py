@@ -9,7 +9,7 @@ A1  The ticket is signed by the platform and unexpired; it names session, tenant
 A2  The setup names the ticket's session and tenant, and carries the ticket's receipt.
 A3  Setup, receipt and device belong together, and the receipt permits sending (`privacy.admission`).
 A4  The setup's epoch lasts, but no longer than an epoch may.
-A5  The session is not revoked.
+A5  The session is not revoked, and no other receipt is in force.
 A6  The epoch is greater than every epoch that was admitted before (fencing).
 A7  The process has room; a session that it serves already needs none.
 """
@@ -62,6 +62,7 @@ class SessionState:
 
     Attributes:
         revoked: consent was withdrawn.
+        receipt_in_force: hex digest of the session's receipt in force, None where nothing is known.
         fenced_epoch: greatest epoch admitted so far, 0 for none.
         served_here: this process holds a live peer of the session.
         live_sessions: sessions this process serves.
@@ -73,6 +74,7 @@ class SessionState:
     served_here: bool
     live_sessions: int
     max_sessions: int
+    receipt_in_force: str | None = None
 
 
 def check_offer(offer: Offer, *, platform_key: Ed25519PublicKey, now_utc_us: int) -> Admitted:
@@ -124,11 +126,13 @@ def check_state(admitted: Admitted, state: SessionState, *, jitter: float) -> No
         jitter: uniform in [0, 1); spreads retries.
 
     Raises:
-        AdmissionError: 410 revoked, 409 fenced, 503 full (with a time to come back).
+        AdmissionError: 410 revoked, 403 another receipt in force, 409 fenced, 503 full (with a time to come back).
     """
     # A5
     if state.revoked:
         raise AdmissionError(410, "consent was withdrawn")
+    if state.receipt_in_force not in (None, admitted.receipt_sha256):
+        raise superseded()
     # A6
     if admitted.epoch <= state.fenced_epoch:
         raise fenced(state.fenced_epoch)
@@ -136,6 +140,11 @@ def check_state(admitted: Admitted, state: SessionState, *, jitter: float) -> No
     if not state.served_here and state.live_sessions >= state.max_sessions:
         wait_ms = RETRY_FULL_MS + int(jitter * RETRY_JITTER_MS)
         raise AdmissionError(503, "no room for another session", retry_after_ms=wait_ms)
+
+
+def superseded() -> AdmissionError:
+    """Make the refusal of a receipt that a later consent has replaced."""
+    return AdmissionError(403, "consent was given anew; ask for a ticket under the new receipt")
 
 
 def fenced(epoch: int) -> AdmissionError:

@@ -22,7 +22,7 @@ from cloud.errors import StreamError
 from cloud.observability import OK, serve_ops
 from cloud.platform_keys import DirectoryKeyring, load_signing_public_key
 from cloud.ports.classifier import Classifier
-from cloud.ports.streams import CLAIM_IDLE_MS, CropStream, Delivery, Revocations
+from cloud.ports.streams import CLAIM_IDLE_MS, CropStream, Delivery, Revocations, Superseded
 from cloud.workers import classify_metrics as metrics
 from cloud.workers.classify_rounds import ClassifyParts, ClassifyRounds
 from cloud.workers.running import run_until
@@ -150,9 +150,12 @@ async def _read(crops: CropStream, shards: range, consumer: str, block_ms: int) 
 
 
 async def _watch_revocations(rounds: ClassifyRounds, revocations: Revocations) -> None:
-    async for session in revocations.revocations():
-        if session is not None:
-            rounds.revoke(session)
+    async for word in revocations.revocations():
+        if isinstance(word, Superseded):
+            rounds.supersede(word)
+            continue
+        if word is not None:
+            rounds.revoke(word)
             continue
         while True:
             try:

@@ -27,7 +27,15 @@ from cloud.entries import ScoreRecord, SealedCrop, decode_crops, encode_scores
 from cloud.errors import ConfigError, EntryError, StreamError
 from cloud.ports.classifier import Classifier
 from cloud.ports.scoring import ScoringModel
-from cloud.ports.streams import CropStream, DeadLetter, Delivery, Finished, Revocations, SetupStore
+from cloud.ports.streams import (
+    CropStream,
+    DeadLetter,
+    Delivery,
+    Finished,
+    Revocations,
+    SetupStore,
+    Superseded,
+)
 from cloud.workers import classify_metrics as metrics
 from privacy.errors import OpeningError, ReceiptError
 from privacy.ids import SessionId
@@ -92,11 +100,24 @@ class ClassifyRounds:
         """Forget a session's keys and refuse its crops from now on."""
         self._book.revoke(session)
 
+    def supersede(self, word: Superseded) -> None:
+        """Forget a session's keys under earlier receipts and refuse their crops from now on."""
+        self._book.supersede(word.session, receipt_sha256=word.receipt_sha256)
+
     async def recheck_revocations(self) -> None:
-        """Look up every session whose key is held: revocations may have been missed."""
+        """Look up every session whose key is held: what ends may have been missed."""
         for session in self._book.sessions():
-            if await self._parts.revocations.is_revoked(session):
-                self._book.revoke(session)
+            await self._look_up(session)
+
+    async def _look_up(self, session: SessionId) -> bool:
+        """Learn whether a session is revoked, and which of its receipts is in force; True if it may go on."""
+        if await self._parts.revocations.is_revoked(session):
+            self._book.revoke(session)
+            return False
+        receipt = await self._parts.revocations.receipt_in_force(session)
+        if receipt is not None:
+            self._book.supersede(session, receipt_sha256=receipt)
+        return True
 
     async def tell_refusals(self) -> None:
         """Tell ingest what got no score since the last time; what cannot be told is dropped, as an ack would be.
@@ -140,8 +161,7 @@ class ClassifyRounds:
     async def _open_epochs(self, keys: set[EpochKey]) -> None:
         for key in self._book.missing(keys, now_utc_us=utc_us()):
             session, epoch = key
-            if await self._parts.revocations.is_revoked(session):
-                self._book.revoke(session)
+            if not await self._look_up(session):
                 continue
             setup = await self._parts.setups.setup(session, epoch=epoch)
             now = utc_us()
@@ -156,7 +176,9 @@ class ClassifyRounds:
                 log.warning("setup refused", session=str(session), epoch=epoch, reason=str(error))
                 self._book.refuse(key, until_utc_us=now + REFUSED_FOR_US)
                 continue
-            self._book.keep((opened.session, opened.opener.epoch), opened)
+            if not self._book.keep((opened.session, opened.opener.epoch), opened):
+                log.warning("setup is under an earlier receipt", session=str(session), epoch=epoch)
+                self._book.refuse(key, until_utc_us=now + REFUSED_FOR_US)
         metrics.EPOCHS.set(len(self._book))
 
     def _classify(self, entries: list[Entry]) -> list[Finished]:

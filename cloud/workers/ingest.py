@@ -23,7 +23,7 @@ from cloud.errors import StreamError
 from cloud.observability import OK, Readiness, serve_ops
 from cloud.platform_keys import load_signing_public_key
 from cloud.ports.peers import PeerEngine
-from cloud.ports.streams import AckFeed, CropSink, EventSink, Revocations, SetupStore
+from cloud.ports.streams import AckFeed, CropSink, EventSink, Revocations, SetupStore, Superseded
 from cloud.signaling.ice_servers import IceServer, ice_servers
 from cloud.workers import ingest_metrics as metrics
 from cloud.workers.ingest_sessions import IngestSessions
@@ -150,9 +150,12 @@ async def serve(
 async def _watch_revocations(
     sessions: IngestSessions, writers: IngestWriters, revocations: Revocations
 ) -> None:
-    async for session in revocations.revocations():
-        if session is not None:
-            sessions.revoke_soon(session)
+    async for word in revocations.revocations():
+        if isinstance(word, Superseded):
+            sessions.supersede(word)
+            continue
+        if word is not None:
+            sessions.revoke_soon(word)
             continue
         # a subscription breaks with Redis, even where no write fell into the time that it was away
         writers.repeat_events()

@@ -7,6 +7,7 @@ import contextlib
 import random
 import secrets
 import time
+from collections import OrderedDict
 from collections.abc import Coroutine
 from typing import Any
 from uuid import UUID
@@ -19,8 +20,15 @@ from cloud.ingest.refusal_report import RefusalReport
 from cloud.ingest.session import EventKind, IngestSession, SessionEnd
 from cloud.ports.peers import Peer, PeerEngine
 from cloud.ports.signalling import SignallingConnection
-from cloud.ports.streams import CropRefusals, DurableAck, Revocations, SetupStore
-from cloud.signaling.admission import Admitted, SessionState, check_offer, check_state, fenced
+from cloud.ports.streams import CropRefusals, DurableAck, Revocations, SetupStore, Superseded
+from cloud.signaling.admission import (
+    Admitted,
+    SessionState,
+    check_offer,
+    check_state,
+    fenced,
+    superseded,
+)
 from cloud.workers import ingest_metrics as metrics
 from cloud.workers.ingest_writers import IngestWriters
 from privacy.errors import MessageError
@@ -51,6 +59,12 @@ OFFERS_BURST = 10
 
 REVOKED_REASON = "consent was withdrawn"
 EXPIRED_REASON = "consent has expired"
+SUPERSEDED_REASON = "consent was given anew; begin again under the new choices"
+
+REVOKED_MAX = 65_536
+"""Revoked sessions that are remembered here, for as long as the server may not remember them."""
+
+REVOKE_AGAIN_S = 0.5
 
 
 def utc_us() -> int:
@@ -170,8 +184,10 @@ class IngestSessions:
         self._owner = owner
         self._max_sessions = max_sessions
         self._live: dict[SessionId, LiveSession] = {}
+        self._revoked: OrderedDict[SessionId, None] = OrderedDict()
         self._admitting = 0
         self._tasks: set[asyncio.Task[None]] = set()
+        self._telling: set[asyncio.Task[None]] = set()
 
     def __len__(self) -> int:
         return len(self._live)
@@ -230,7 +246,8 @@ class IngestSessions:
 
     async def _check_state(self, admitted: Admitted) -> None:
         state = SessionState(
-            revoked=await self._revocations.is_revoked(admitted.session),
+            revoked=await self._is_revoked(admitted.session),
+            receipt_in_force=await self._revocations.receipt_in_force(admitted.session),
             fenced_epoch=await self._setups.fenced_epoch(admitted.session),
             served_here=admitted.session in self._live,
             live_sessions=len(self._live) + self._admitting - 1,
@@ -241,10 +258,20 @@ class IngestSessions:
     async def _fence(self, live: LiveSession) -> None:
         # a revocation may have come while the peer was made; a claim is refused then as well
         is_claimed = await self._claim(live)
-        if await self._revocations.is_revoked(live.admitted.session):
+        if await self._is_revoked(live.admitted.session):
             raise AdmissionError(410, REVOKED_REASON)
         if not is_claimed:
+            if await self._is_superseded(live):
+                raise superseded()
             raise fenced(live.admitted.epoch)
+
+    async def _is_revoked(self, session: SessionId) -> bool:
+        # heard is enough: a server without memory tells of a revocation, and cannot remember it
+        return session in self._revoked or await self._revocations.is_revoked(session)
+
+    async def _is_superseded(self, live: LiveSession) -> bool:
+        in_force = await self._revocations.receipt_in_force(live.admitted.session)
+        return in_force not in (None, live.admitted.receipt_sha256)
 
     async def _claim(self, live: LiveSession) -> bool:
         ttl_ms = (live.admitted.until_utc_us - utc_us()) // 1_000 + SETUP_GRACE_MS
@@ -304,19 +331,31 @@ class IngestSessions:
     def _withdraw(self, live: LiveSession) -> None:
         """End every peer of a session at once, whichever of them carried the agent's word."""
         session = live.admitted.session
+        self._remember_revoked(session)
         self.writers.drop_crops(session)
         self.retire(live)
         latest = self._live.get(session)
         if latest is not None:
             self._remove(latest)
-        self._spawn(self._publish_revocation(session))
+        telling = asyncio.create_task(self._publish_revocation(session))
+        self._telling.add(telling)
+        telling.add_done_callback(self._telling.discard)
 
     async def _publish_revocation(self, session: SessionId) -> None:
-        try:
-            await self._revocations.revoke(session)
-        except StreamError as error:
-            # the agent's API call revokes as well, and so does the erasure; here every peer is closed already
-            log.warning("revocation was not published", reason=str(error))
+        """Tell the others until it is remembered; here every peer is closed already."""
+        while True:
+            try:
+                await self._revocations.revoke(session)
+            except StreamError as error:
+                log.warning("revocation was not published", reason=str(error))
+                await asyncio.sleep(REVOKE_AGAIN_S)
+            else:
+                return
+
+    def _remember_revoked(self, session: SessionId) -> None:
+        self._revoked[session] = None
+        while len(self._revoked) > REVOKED_MAX:
+            self._revoked.popitem(last=False)
 
     def forward_ack(self, ack: DurableAck) -> None:
         """Tell the agent what is committed, if its session lives here."""
@@ -334,6 +373,7 @@ class IngestSessions:
 
     def revoke_soon(self, session: SessionId) -> None:
         """Begin to end a session whose consent was withdrawn; from now on nothing of it is accepted."""
+        self._remember_revoked(session)
         self.writers.drop_crops(session)
         live = self._live.get(session)
         if live is None:
@@ -343,6 +383,16 @@ class IngestSessions:
             metrics.SESSION_ENDS.labels("revoked").inc()
         self._stop(live)
         self._spawn(self._say_over(live, REVOKED_REASON))
+
+    def supersede(self, word: Superseded) -> None:
+        """End a peer that runs under an earlier receipt: not one more crop of what is opted out now."""
+        live = self._live.get(word.session)
+        if live is None or live.admitted.receipt_sha256 == word.receipt_sha256 or live.core.is_ended:
+            return
+        log.info("session has another receipt now", session=str(word.session))
+        metrics.SESSION_ENDS.labels("superseded").inc()
+        self._stop(live)
+        self._spawn(self._say_over(live, SUPERSEDED_REASON))
 
     async def _say_over(self, live: LiveSession, reason: str) -> None:
         """Tell the agent, then close; nothing is accepted from the moment this begins."""
@@ -359,8 +409,12 @@ class IngestSessions:
     async def recheck_revocations(self) -> None:
         """Look every live session up: revocations may have been missed while Redis was away."""
         for session in list(self._live):
-            if await self._revocations.is_revoked(session):
+            if await self._is_revoked(session):
                 self.revoke_soon(session)
+                continue
+            receipt = await self._revocations.receipt_in_force(session)
+            if receipt is not None:
+                self.supersede(Superseded(session=session, receipt_sha256=receipt))
 
     async def refresh_setups(self) -> None:
         """Store every live setup again; a session that was revoked, or fenced by another process, is let go."""
@@ -368,8 +422,12 @@ class IngestSessions:
             if live.core.is_ended or await self._claim(live):
                 continue
             session = live.admitted.session
-            if await self._revocations.is_revoked(session):
+            if await self._is_revoked(session):
                 self.revoke_soon(session)
+                continue
+            receipt = await self._revocations.receipt_in_force(session)
+            if receipt not in (None, live.admitted.receipt_sha256):
+                self.supersede(Superseded(session=session, receipt_sha256=receipt))
                 continue
             log.info("session went elsewhere", session=str(session))
             self._remove(live)
@@ -423,6 +481,8 @@ class IngestSessions:
         for live in list(self._live.values()):
             self.gone(live)
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        for telling in self._telling:
+            telling.cancel()
 
     def _remove(self, live: LiveSession) -> None:
         if self._live.get(live.admitted.session) is live:

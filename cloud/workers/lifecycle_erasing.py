@@ -110,6 +110,8 @@ class SessionEraser:
         tools, session = self._tools, one.job.session
         one.before[ErasureStep.REVOKE_SESSION] = int(not await tools.revocations.is_revoked(session))
         await tools.revocations.revoke(session)
+        # what the session's row could not take when its deletion was queued (rule G2)
+        await tools.erasures.settle(one.job, now=tools.clock())
         one.before[ErasureStep.PURGE_SETUPS] = await tools.setups.count(session)
         await tools.setups.forget(session)
 

@@ -50,7 +50,9 @@ class CredentialStore:
         try:
             return Ed25519PrivateKey.from_private_bytes(bytes.fromhex(text.strip()))
         except ValueError:
-            raise CredentialError("the stored device key is damaged; give consent again") from None
+            raise CredentialError(
+                "the stored device key is damaged; withdraw, and ask for a new invitation"
+            ) from None
 
     def new_device_key(self, session: UUID) -> Ed25519PrivateKey:
         """Make and store a device key for a session; an older one is replaced.

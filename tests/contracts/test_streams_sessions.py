@@ -1,12 +1,14 @@
 """One suite for setups, fences, revocations and acks, in memory and on Redis."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from uuid import UUID
 
 import pytest
+from redis.asyncio import Redis
 
 from cloud.adapters.redis_memory import (
     MemoryAckFeed,
@@ -17,6 +19,7 @@ from cloud.adapters.redis_memory import (
 )
 from cloud.adapters.redis_sessions import RedisAckFeed, RedisRevocations, RedisSetupStore
 from cloud.adapters.redis_streams import RedisCropStream, RedisResultStream
+from cloud.errors import StreamError, UnmarkedError
 from cloud.ports.streams import (
     AckFeed,
     CropRefusals,
@@ -25,7 +28,9 @@ from cloud.ports.streams import (
     ResultStream,
     Revocations,
     SetupStore,
+    Superseded,
 )
+from privacy.binding import receipt_digest
 from privacy.ids import SessionId
 from privacy.wire.messages import SessionSetup
 
@@ -40,6 +45,7 @@ class State:
     feed: AckFeed
     results: ResultStream
     crops: CropStream
+    client: Redis | None = None
 
 
 @pytest.fixture(params=["memory", "redis"])
@@ -61,6 +67,7 @@ def state(request: pytest.FixtureRequest) -> State:
         feed=RedisAckFeed(client),
         results=RedisResultStream(client),
         crops=RedisCropStream(client, utc_ms=utc_ms),
+        client=client,
     )
 
 
@@ -153,6 +160,50 @@ async def test_a_revocation_is_remembered_and_told_to_listeners(state: State) ->
     await listener.aclose()  # type: ignore[attr-defined]
 
 
+async def test_a_server_without_memory_tells_of_a_revocation_all_the_same(state: State) -> None:
+    listener = state.revocations.revocations()
+    assert await next_of(listener) is None
+    async with full(state):
+        with pytest.raises(UnmarkedError):
+            await state.revocations.revoke(SESSION)
+        assert await next_of(listener) == SESSION
+        with pytest.raises(StreamError):
+            await state.revocations.put_in_force(SESSION, receipt_sha256="a" * 64, ordinal=1)
+    await state.revocations.revoke(SESSION)
+    assert await state.revocations.is_revoked(SESSION)
+    await listener.aclose()  # type: ignore[attr-defined]
+
+
+async def test_the_receipt_of_the_greatest_ordinal_is_in_force_and_its_coming_is_told(state: State) -> None:
+    listener = state.revocations.revocations()
+    assert await next_of(listener) is None
+    assert await state.revocations.receipt_in_force(SESSION) is None
+    for ordinal, receipt, is_taken in [(1, "a", True), (2, "b", True), (1, "a", False), (2, "b", True)]:
+        digest = receipt * 64
+        assert (
+            await state.revocations.put_in_force(SESSION, receipt_sha256=digest, ordinal=ordinal) is is_taken
+        )
+    assert await state.revocations.receipt_in_force(SESSION) == "b" * 64
+    assert await state.revocations.receipt_in_force(OTHER) is None
+    for receipt in ("a", "b"):
+        assert await next_of(listener) == Superseded(session=SESSION, receipt_sha256=receipt * 64)
+    await state.revocations.revoke(OTHER)
+    assert await next_of(listener) == OTHER, "the same receipt was told twice"
+    await listener.aclose()  # type: ignore[attr-defined]
+
+
+async def test_a_setup_under_an_earlier_receipt_is_not_stored(state: State) -> None:
+    mine = receipt_digest(setup(1).receipt).hex()
+    assert await state.revocations.put_in_force(SESSION, receipt_sha256=mine, ordinal=1)
+    assert await state.setups.claim(setup(1), owner="i1", ttl_ms=60_000)
+    assert await state.revocations.put_in_force(SESSION, receipt_sha256="b" * 64, ordinal=2)
+    assert not await state.setups.claim(setup(1), owner="i1", ttl_ms=60_000)
+    assert not await state.setups.claim(setup(2), owner="i1", ttl_ms=60_000)
+    assert await state.setups.fenced_epoch(SESSION) == 1
+    await state.setups.forget(SESSION)
+    assert await state.revocations.receipt_in_force(SESSION) is None
+
+
 async def test_acks_reach_who_listens(state: State) -> None:
     sent = [
         DurableAck(session=str(SESSION), bucket=i, mask=(1 << 30) - 1, committed_utc_us=5) for i in range(3)
@@ -171,6 +222,23 @@ async def test_acks_reach_who_listens(state: State) -> None:
     listening.cancel()
     await asyncio.gather(listening, return_exceptions=True)
     assert heard[:3] == sent
+
+
+@contextlib.asynccontextmanager
+async def full(state: State) -> AsyncIterator[None]:
+    """The server is at its memory's end meanwhile."""
+    if isinstance(state.revocations, MemoryRevocations):
+        state.revocations.is_full = True
+        yield
+        state.revocations.is_full = False
+        return
+    assert state.client is not None
+    before = (await state.client.config_get("maxmemory"))["maxmemory"]
+    await state.client.config_set("maxmemory", "1")
+    try:
+        yield
+    finally:
+        await state.client.config_set("maxmemory", before)
 
 
 async def test_refusals_reach_who_listens(state: State) -> None:
@@ -194,6 +262,8 @@ async def test_refusals_reach_who_listens(state: State) -> None:
     assert heard[:2] == sent
 
 
-async def next_of(iterator: AsyncIterator[SessionId | None]) -> SessionId | None:
+async def next_of(
+    iterator: AsyncIterator[SessionId | Superseded | None],
+) -> SessionId | Superseded | None:
     async with asyncio.timeout(5):
         return await anext(iterator)

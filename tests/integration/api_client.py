@@ -176,6 +176,7 @@ def matrix(session: str, study: str, title: str) -> list[tuple[str, str, Any, st
         ("GET", f"/v1/sessions/{session}/summary", None, "results:read"),
         ("GET", f"/v1/sessions/{session}/report", None, "results:read"),
         ("GET", f"/v1/models/{'0' * 64}", None, "results:read"),
+        ("GET", f"/v1/sessions/{session}/consents", None, "sessions:erase"),
         ("GET", f"/v1/sessions/{session}/deletion-receipts", None, "sessions:erase"),
         ("POST", f"/v1/sessions/{session}/erase", None, "sessions:erase"),
     ]

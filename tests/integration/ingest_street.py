@@ -31,13 +31,13 @@ class Street:
 
     platform: Platform = field(default_factory=Platform)
     feed: MemoryAckFeed = field(default_factory=MemoryAckFeed)
-    setups: MemorySetupStore = field(default_factory=lambda: MemorySetupStore(utc_ms=utc_ms))
     revocations: MemoryRevocations = field(default_factory=MemoryRevocations)
     crops_read: list[SealedCrop] = field(default_factory=list)
     events_read: list[SessionEvent] = field(default_factory=list)
     port: int = 0
 
     def __post_init__(self) -> None:
+        self.setups = MemorySetupStore(utc_ms=utc_ms, revocations=self.revocations)
         self.results = MemoryResultStream(utc_ms=utc_ms, feed=self.feed)
         self.crops = MemoryCropStream(self.results, utc_ms=utc_ms)
 

@@ -22,7 +22,7 @@ from cloud.api.middleware import BODY_MAX_BYTES
 from cloud.api.revoking import Revoker
 from cloud.api.server import build_context, store_readiness
 from cloud.config import Role, Settings, load_settings
-from cloud.ports.records import SessionState
+from cloud.ports.records import SessionState, StudyContext
 from privacy.errors import ReceiptError, TicketError
 from privacy.ids import SessionId, TenantId
 from privacy.keys import verify_bundle
@@ -62,10 +62,14 @@ def settings(database: Database, redis_url: str, tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
+def revoker(redis_client: Redis) -> Revoker:
+    return Revoker(RedisRevocations(redis_client))
+
+
+@pytest.fixture
 async def client(
-    settings: Settings, pool: Pool, redis_client: Redis, clock: Clock
+    settings: Settings, pool: Pool, redis_client: Redis, clock: Clock, revoker: Revoker
 ) -> AsyncIterator[httpx.AsyncClient]:
-    revoker = Revoker(RedisRevocations(redis_client))
     context = build_context(settings, pool, revoker, readiness=store_readiness(pool, redis_client), now=clock)
     transport = httpx.ASGITransport(app=create_app(context), raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://api") as opened:
@@ -76,6 +80,21 @@ async def register(client: httpx.AsyncClient, name: str = "Lighthouse") -> Studi
     answer = await client.post("/v1/studios", json={"name": name}, headers={"X-Admin-Token": ADMIN})
     assert answer.status_code == 201, answer.text
     return Studio(client=client, tenant=answer.json()["tenant_id"], key=answer.json()["api_key"])
+
+
+async def earlier_context(database: Database, tenant: str, context: str) -> None:
+    """Change every study's context behind the constraint, as an earlier version would have stored it."""
+    async with await psycopg.AsyncConnection.connect(database.owner_url) as owner:
+        await owner.execute("SELECT set_config('app.tenant', %s, false)", (tenant,))
+        row = await (
+            await owner.execute(
+                "SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = 'study_context_allowed'"
+            )
+        ).fetchone()
+        assert row is not None and row[0].endswith("NOT VALID")
+        await owner.execute("ALTER TABLE study DROP CONSTRAINT study_context_allowed")
+        await owner.execute("UPDATE study SET context = %s", (context,))
+        await owner.execute(f"ALTER TABLE study ADD CONSTRAINT study_context_allowed {row[0]}".encode())
 
 
 @pytest.fixture
@@ -189,6 +208,7 @@ class TestAccess:
             ("POST", "/consent"),
             ("POST", "/ticket"),
             ("POST", "/withdraw"),
+            ("GET", "/deletion-receipt"),
         ]:
             answer = await studio.client.request(method, f"/v1/join{path}", json={})
             assert answer.status_code in (401, 422), (method, path)
@@ -215,19 +235,54 @@ class TestAccess:
 
 
 class TestStudies:
-    @pytest.mark.parametrize("context", ["workplace", "education"])
-    async def test_a_study_at_work_or_in_education_is_refused_and_the_refusal_logged(
+    @pytest.mark.parametrize(
+        "context", ["workplace", "education", "school", "hiring", "employee_training", "exam", "other"]
+    )
+    async def test_a_study_in_any_other_context_than_those_listed_is_refused_and_the_refusal_logged(
         self, studio: Studio, database: Database, context: str
     ) -> None:
         title = await studio.make("/v1/titles", {"name": "t", "duration_ms": 1_000})
         body = {"name": "s", "title_id": title["title_id"], "context": context, "jurisdictions": ["DE"]}
         answer = await studio.ask("POST", "/v1/studies", body)
         assert answer.status_code == 422 and problem(answer) == "context-refused"
+        assert all(allowed in answer.json()["detail"] for allowed in StudyContext)
         logged = await rows(
             database, studio.tenant, "SELECT detail FROM audit_entry WHERE action = 'study.refused'"
         )
         assert logged == [({"context": context},)]
         assert (await studio.ask("GET", "/v1/studies")).json() == []
+
+    @pytest.mark.parametrize("context", list(StudyContext))
+    async def test_a_study_in_a_context_that_is_listed_can_be_launched(
+        self, studio: Studio, context: str
+    ) -> None:
+        title = await studio.make("/v1/titles", {"name": "t", "duration_ms": 1_000})
+        body = {"name": "s", "title_id": title["title_id"], "context": context, "jurisdictions": ["DE"]}
+        study = await studio.make("/v1/studies", body)
+        assert study["context"] == context
+        await studio.make(f"/v1/studies/{study['study_id']}/dpia", {"version": "1", "approved_by": "dpo"})
+        assert (await studio.make(f"/v1/studies/{study['study_id']}/launch"))["state"] == "launched"
+
+    async def test_a_study_of_an_earlier_version_in_a_context_refused_today_can_do_nothing_more(
+        self, studio: Studio, database: Database
+    ) -> None:
+        study = await studio.launched_study()
+        viewer = await studio.invite(study=study)
+        given = await viewer.consent()
+        await earlier_context(database, studio.tenant, "hiring")
+        person = await studio.make("/v1/viewers", {"pseudonym": "p"})
+        body = {"study_id": study["study_id"], "viewer_id": person["viewer_id"], "jurisdiction": "DE"}
+        invited = await studio.ask("POST", "/v1/sessions", body)
+        assert invited.status_code == 422 and problem(invited) == "context-refused"
+        approved = await studio.ask(
+            "POST", f"/v1/studies/{study['study_id']}/dpia", {"version": "2", "approved_by": "dpo"}
+        )
+        assert approved.status_code == 409
+        launched = await studio.ask("POST", f"/v1/studies/{study['study_id']}/launch")
+        assert launched.status_code == 422 and problem(launched) == "context-refused"
+        ticket = await viewer.ask("POST", "/ticket", {"receipt_sha256": given["receipt_sha256"]})
+        assert ticket.status_code == 403 and problem(ticket) == "capture-not-allowed"
+        assert (await studio.ask("GET", f"/v1/studies/{study['study_id']}")).json()["context"] == "hiring"
 
     async def test_a_study_where_the_policy_denies_capture_is_refused(self, studio: Studio) -> None:
         title = await studio.make("/v1/titles", {"name": "t", "duration_ms": 1_000})
@@ -432,7 +487,8 @@ class TestWithdrawal:
 
         for _ in range(2):
             answer = await viewer.ask("POST", "/withdraw")
-            assert answer.status_code == 200 and answer.json() == {"deletion": "queued"}
+            assert answer.status_code == 200
+            assert answer.json() == {"stream": "stopped", "record": "done", "deletion": "queued"}
 
         message = await subscription.get_message(timeout=1)
         assert message is not None and message["data"].decode() == UUID(viewer.session).hex

@@ -15,7 +15,7 @@ from cloud.adapters.postgres.registry import Registry
 from cloud.api.attempts import LAST_RESORT_WIDTH, PER_ADDRESS, PER_PREFIX
 from cloud.api.routes import sessions
 from tests.integration.api_client import ADMIN, Clock, Studio, Viewer
-from tests.integration.test_api import client, clock, problem, settings, studio  # noqa: F401 - fixtures
+from tests.integration.test_api import client, clock, problem, revoker, settings, studio  # noqa: F401 - fixtures
 
 STUDIES = "/v1/studies"
 

@@ -23,6 +23,7 @@ from cloud.adapters.redis_streams import RedisCropStream, RedisResultStream
 from cloud.classify.epochs import MISSING_FOR_US
 from cloud.classify.stage import ScoringRules
 from cloud.entries import ScoreRecord, decode_scores, encode_crops, shard_of, split_model
+from cloud.errors import UnmarkedError
 from cloud.ports.scoring import ScoringModel
 from cloud.ports.streams import Append, EntryKind
 from cloud.workers.classify import work
@@ -241,6 +242,47 @@ async def test_a_session_revoked_before_the_worker_began_gives_no_result(bench: 
         await bench.put(watcher, seal(watcher_sealer, 0))
         await bench.until(lambda: len(bench.records) == 1)
     assert bench.frames(viewer) == []
+
+
+@pytest.mark.parametrize("when", ["while it works", "before it began"])
+async def test_after_a_new_consent_crops_under_the_earlier_receipt_give_no_result(
+    bench: Bench, when: str
+) -> None:
+    viewer, sealer = await bench.join()
+    watcher, watcher_sealer = await bench.join()
+    if when == "before it began":
+        await bench.revocations.put_in_force(viewer.session, receipt_sha256="a" * 64, ordinal=2)
+    async with working(bench.parts()):
+        if when == "while it works":
+            await bench.put(viewer, seal(sealer, 0))
+            await bench.until(lambda: len(bench.records) == 1)
+            await bench.revocations.put_in_force(viewer.session, receipt_sha256="a" * 64, ordinal=2)
+            await asyncio.sleep(0.2)
+        for frame in range(1, 5):
+            await bench.put(viewer, seal(sealer, frame))
+            await bench.put(watcher, seal(watcher_sealer, frame))
+        await bench.until(lambda: len(bench.frames(watcher)) == 4)
+    assert bench.frames(viewer) == ([0] if when == "while it works" else [])
+
+
+async def test_a_revocation_on_a_server_at_its_memorys_end_stops_the_worker_all_the_same(
+    bench: Bench,
+) -> None:
+    viewer, sealer = await bench.join()
+    async with working(bench.parts()):
+        await bench.put(viewer, seal(sealer, 0))
+        await bench.until(lambda: len(bench.records) == 1)
+        before = (await bench.redis.config_get("maxmemory"))["maxmemory"]
+        await bench.redis.config_set("maxmemory", "1")
+        with pytest.raises(UnmarkedError):
+            await bench.revocations.revoke(viewer.session)
+        await asyncio.sleep(0.2)
+        await bench.redis.config_set("maxmemory", before)
+        assert not await bench.revocations.is_revoked(viewer.session)
+        await bench.put(viewer, seal(sealer, 1))
+        await eventually(bench.is_empty)
+    await bench.read()
+    assert bench.frames(viewer) == [0]
 
 
 async def test_a_setup_that_appears_a_moment_later_is_found(bench: Bench) -> None:

@@ -10,10 +10,12 @@ from aiortc import RTCConfiguration, RTCPeerConnection
 
 from cloud.adapters.aiortc_peer import AiortcPeerEngine
 from cloud.entries import shard_of
-from cloud.errors import StreamError
+from cloud.errors import StreamError, UnmarkedError
 from cloud.ports.streams import CropRefusals, DurableAck
 from cloud.workers import ingest_sessions
+from privacy.expressions import Expression
 from privacy.ids import SessionId
+from privacy.receipts import receipt_digest
 from privacy.wire import limits
 from privacy.wire.codec import encode_message
 from privacy.wire.messages import (
@@ -187,6 +189,68 @@ async def test_a_revocation_ends_the_session_within_a_second_and_bars_its_return
     refused = await peers(street).offer(viewer.ticket(), viewer.sealer(epoch=2).setup)
     assert isinstance(refused, Refused)
     assert refused.code == 410
+
+
+async def test_a_revocation_that_nobody_could_remember_ends_the_session_and_bars_its_return(
+    street, peers
+) -> None:
+    viewer, peer = Viewer(street.platform), peers(street)
+    sealer = await join(peer, viewer)
+    peer.send(seal(sealer, 0))
+    await street.until(lambda: len(street.crops_read) == 1)
+    street.revocations.is_full = True
+    with pytest.raises(UnmarkedError):
+        await street.revocations.revoke(viewer.session)
+    await peer.heard(Revoked, within_s=1.0)
+    refused = await peers(street).offer(viewer.ticket(), viewer.sealer(epoch=2).setup)
+    assert (refused.code, isinstance(refused, Refused)) == (410, True)
+
+
+async def test_withdrawing_on_the_channel_is_told_to_the_others_until_it_is_remembered(street, peers) -> None:
+    viewer, peer = Viewer(street.platform), peers(street)
+    await join(peer, viewer)
+    street.revocations.is_full = True
+    peer.control(Withdraw(monotonic_us=5))
+    await street.until(lambda: "withdrawn" in street.kinds())
+    assert not await street.revocations.is_revoked(viewer.session)
+    street.revocations.is_full = False
+    await eventually(lambda: street.revocations.is_revoked(viewer.session))
+
+
+async def test_after_a_new_consent_the_earlier_receipt_ends_and_its_ticket_admits_nobody(
+    street, peers
+) -> None:
+    viewer, peer, watcher = Viewer(street.platform), peers(street), Viewer(street.platform)
+    sealer = await join(peer, viewer)
+    await join(peers(street), watcher)
+    peer.send(seal(sealer, 0))
+    await street.until(lambda: len(street.crops_read) == 1)
+    anew = Viewer(
+        street.platform, session=viewer.session, device_key=viewer.device_key, opted_out=[Expression.HAPPY]
+    )
+    digest = receipt_digest(anew.receipt).hex()
+    await street.revocations.put_in_force(viewer.session, receipt_sha256=digest, ordinal=2)
+    told = await peer.heard(Revoked, within_s=1.0)
+    assert "consent was given anew" in told.reason
+    for frame in range(1, 5):
+        with contextlib.suppress(Exception):
+            peer.send(seal(sealer, frame))
+    refused = await peers(street).offer(viewer.ticket(), viewer.sealer(epoch=2).setup)
+    assert (refused.code, isinstance(refused, Refused)) == (403, True)
+    again = peers(street)
+    new = await join(again, anew, epoch=3)
+    again.send(seal(new, 9))
+    await street.until(lambda: len(street.crops_read) == 2)
+    assert "withdrawn" not in street.kinds(), "what was measured under the earlier receipt is kept"
+
+
+async def test_a_new_consent_that_was_missed_is_found_when_the_server_is_back(street, peers) -> None:
+    viewer, peer = Viewer(street.platform), peers(street)
+    await join(peer, viewer)
+    street.revocations.in_force[viewer.session] = (2, "a" * 64)
+    for queue in street.revocations._listeners:
+        queue.put_nowait(None)
+    assert "consent was given anew" in (await peer.heard(Revoked, within_s=1.0)).reason
 
 
 @pytest.mark.parametrize("how", ["revoked", "withdrawn on the earlier connection"])

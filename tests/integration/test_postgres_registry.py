@@ -73,8 +73,8 @@ async def test_a_key_is_found_by_its_id_and_tells_when_it_is_no_longer_valid(
     assert await registry.find_api_key(TenantId(uuid4()), key) is None
 
 
-@pytest.mark.parametrize("context", ["workplace", "education"])
-async def test_a_study_at_work_or_in_education_is_refused(
+@pytest.mark.parametrize("context", ["workplace", "education", "school", "hiring", "employee_training", ""])
+async def test_a_study_in_a_context_that_is_not_listed_is_refused_by_the_database_too(
     registry: Registry, tenant: TenantId, context: str
 ) -> None:
     with pytest.raises(ConflictError, match="refused in this context"):

@@ -13,7 +13,7 @@ import psycopg
 import psycopg_pool
 from psycopg.rows import TupleRow
 
-from cloud.errors import StoreError
+from cloud.errors import BusyError, StoreError
 from privacy.ids import TenantId
 
 Connection = psycopg.AsyncConnection[TupleRow]
@@ -69,11 +69,17 @@ async def tenant_transaction(pool: Pool, tenant: TenantId) -> AsyncIterator[Conn
     """Run a transaction that sees one tenant's rows; committed at the end, rolled back on any error.
 
     Raises:
+        BusyError: it waited for a lock longer than `wait_briefly` allowed.
         StoreError: PostgreSQL cannot be reached, or refuses for a reason the caller did not catch.
     """
     async with platform_transaction(pool) as connection:
         await connection.execute("SELECT set_config('app.tenant', %s, true)", (str(tenant),))
         yield connection
+
+
+async def wait_briefly(connection: Connection, lock_wait_ms: int) -> None:
+    """Bound how long this transaction waits for another's lock; beyond that it ends with `BusyError`."""
+    await connection.execute("SELECT set_config('lock_timeout', %s, true)", (f"{lock_wait_ms}ms",))
 
 
 @contextlib.asynccontextmanager
@@ -86,6 +92,8 @@ async def platform_transaction(pool: Pool) -> AsyncIterator[Connection]:
     try:
         async with pool.connection() as connection, connection.transaction():
             yield connection
+    except psycopg.errors.LockNotAvailable:
+        raise BusyError("another transaction holds what this one needs") from None
     except (psycopg_pool.PoolTimeout, psycopg_pool.PoolClosed, psycopg.OperationalError):
         raise StoreError("PostgreSQL cannot be reached") from None
     except psycopg.Error as error:

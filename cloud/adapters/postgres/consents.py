@@ -1,7 +1,7 @@
-"""What a session's viewer was shown, agreed to and withdrew: one transaction each.
+"""What a session's viewer was shown and agreed to: one transaction each.
 
-Rule G3: consent events are only ever added. Rule G2: a withdrawal queues the deletion in its own
-transaction, so that there is no moment at which one is known without the other.
+Rule G3: consent events are only ever added, each consent with what its device signed. The first consent binds its
+session to that device.
 """
 
 from __future__ import annotations
@@ -14,11 +14,19 @@ from uuid import UUID, uuid4
 import psycopg
 
 from cloud.adapters.postgres.audit import append_entry
-from cloud.adapters.postgres.connection import Connection, Pool, tenant_transaction
+from cloud.adapters.postgres.connection import Connection, tenant_transaction, wait_briefly
+from cloud.adapters.postgres.endings import (
+    LOCK_WAIT_MS,
+    Endings,
+    add_event,
+    execute,
+    locked_state,
+    pending_erasure,
+)
 from cloud.adapters.postgres.queries import load_queries
 from cloud.adapters.postgres.rows import fetch_records
-from cloud.errors import ConflictError, NotFoundError
-from cloud.ports.records import ConsentEventRecord, ErasureJob, SessionState
+from cloud.errors import ConflictError, DeviceBoundError, NotFoundError
+from cloud.ports.records import ConsentEventRecord, SessionState, SignedConsent
 from privacy.audit.entries import AuditValue
 from privacy.ids import SessionId, TenantId
 
@@ -27,15 +35,12 @@ _CONSENTING = frozenset({SessionState.CREATED, SessionState.CONSENTED})
 _Q = load_queries("registry")
 
 
-class Consents:
-    """Notices, consent, withdrawal, erasure requests and the audit log on PostgreSQL.
+class Consents(Endings):
+    """Notices, consent, the audit log on PostgreSQL, and all that `Endings` does.
 
-    Every method raises `StoreError` where PostgreSQL cannot be reached, and `NotFoundError` where the
-    tenant has no such session.
+    Every method raises `StoreError` where PostgreSQL cannot be reached, `BusyError` where somebody holds the
+    session's row, and `NotFoundError` where the tenant has no such session.
     """
-
-    def __init__(self, pool: Pool) -> None:
-        self._pool = pool
 
     async def record_notice(
         self, tenant: TenantId, session: SessionId, *, notice_sha256: bytes, locale: str, now: datetime
@@ -44,8 +49,9 @@ class Consents:
         event = uuid4()
         values = {"id": event, "notice_sha256": notice_sha256, "locale": locale, "now": now}
         async with tenant_transaction(self._pool, tenant) as connection:
+            await wait_briefly(connection, LOCK_WAIT_MS)
             try:
-                await _execute(connection, "insert_notice", tenant, session, values)
+                await execute(connection, "insert_notice", tenant, session, values)
             except psycopg.errors.ForeignKeyViolation:
                 raise NotFoundError("no such session") from None
         return event
@@ -67,30 +73,40 @@ class Consents:
         purposes: Sequence[str],
         opted_out: Sequence[str],
         now: datetime,
+        signed: SignedConsent | None = None,
     ) -> None:
         """Store a consent with its signed receipt; the session may connect from now on.
 
+        The first consent that a device signed binds the session to it.
+
         Raises:
+            DeviceBoundError: another device's consent came first.
             ConflictError: this notice was not shown, or the session is past consenting.
         """
-        values = {
+        values: dict[str, Any] = {
             "receipt_jws": receipt_jws,
             "receipt_sha256": receipt_sha256,
             "receipt_expires_at": receipt_expires_at,
             "notice_sha256": notice_sha256,
             "purposes": list(purposes),
             "opted_out": list(opted_out),
+            "device_public_key": signed.device_public_key if signed else None,
+            "device_signature": signed.device_signature if signed else None,
+            "signed_request": signed.request if signed else None,
             "now": now,
         }
         async with tenant_transaction(self._pool, tenant) as connection:
-            if await _locked_state(connection, tenant, session) not in _CONSENTING:
+            await wait_briefly(connection, LOCK_WAIT_MS)
+            state = await locked_state(connection, tenant, session)
+            if state not in _CONSENTING or await pending_erasure(connection, tenant, session):
                 raise ConflictError("the session is past consenting")
+            await _require_device(connection, tenant, session, values["device_public_key"])
             if not await _has_notice(connection, tenant, session, notice_sha256):
                 raise ConflictError("the notice was not shown in this session")
-            await _execute(
+            await execute(
                 connection, "insert_consent", tenant, session, {**values, "id": uuid4(), "kind": "given"}
             )
-            await _execute(connection, "give_consent", tenant, session, values)
+            await execute(connection, "give_consent", tenant, session, values)
             await append_entry(
                 connection,
                 tenant,
@@ -111,51 +127,13 @@ class Consents:
         now: datetime,
     ) -> None:
         """Store that the viewer did not consent; a declared minor ends the session (rule U4)."""
-        kind = "declared_minor" if is_minor else "refused"
+        if is_minor:
+            await self.end_for_minor(tenant, session, notice_sha256=notice_sha256, now=now)
+            return
         async with tenant_transaction(self._pool, tenant) as connection:
-            state = await _locked_state(connection, tenant, session)
-            await _add_event(connection, tenant, session, kind=kind, notice_sha256=notice_sha256, now=now)
-            if is_minor and state is not SessionState.ERASED:
-                await _end(connection, tenant, session, close_reason=kind, now=now)
-
-    async def withdraw(
-        self, tenant: TenantId, session: SessionId, *, actor: str, now: datetime
-    ) -> ErasureJob | None:
-        """Withdraw consent and queue the deletion, in one transaction; harmless when repeated.
-
-        Returns:
-            The waiting deletion; None where it was carried out already.
-        """
-        async with tenant_transaction(self._pool, tenant) as connection:
-            return await withdraw_within(connection, tenant, session, actor=actor, now=now)
-
-    async def request_erasure(
-        self, tenant: TenantId, session: SessionId, *, actor: str, now: datetime
-    ) -> ErasureJob | None:
-        """Queue a deletion that was asked for otherwise (rule G5); the session ends.
-
-        Returns:
-            The waiting deletion; None where the session is erased already.
-        """
-        async with tenant_transaction(self._pool, tenant) as connection:
-            state = await _locked_state(connection, tenant, session)
-            if state is SessionState.ERASED:
-                return None
-            values = {"id": uuid4(), "reason": "request", "now": now}
-            await _execute(connection, "queue_erasure", tenant, session, values)
-            if state is not SessionState.WITHDRAWN:
-                marked = {"now": now, "close_reason": "erasure requested"}
-                await _execute(connection, "mark_withdrawn", tenant, session, marked)
-            await append_entry(
-                connection,
-                tenant,
-                actor=actor,
-                action="erasure.requested",
-                subject=str(session),
-                detail={},
-                now=now,
-            )
-            return await _pending(connection, tenant, session)
+            await wait_briefly(connection, LOCK_WAIT_MS)
+            await locked_state(connection, tenant, session)
+            await add_event(connection, tenant, session, kind="refused", notice_sha256=notice_sha256, now=now)
 
     async def list_consents(self, tenant: TenantId, session: SessionId) -> list[ConsentEventRecord]:
         """List a session's consent events, oldest first."""
@@ -200,50 +178,14 @@ def _flat(detail: Mapping[str, Any]) -> dict[str, AuditValue]:
     }
 
 
-async def withdraw_within(
-    connection: Connection, tenant: TenantId, session: SessionId, *, actor: str, now: datetime
-) -> ErasureJob | None:
-    """Withdraw within the caller's transaction (see `Consents.withdraw`).
-
-    Raises:
-        NotFoundError: no such session.
-    """
-    state = await _locked_state(connection, tenant, session)
-    if state not in (SessionState.WITHDRAWN, SessionState.ERASED):
-        await _add_event(connection, tenant, session, kind="withdrawn", notice_sha256=None, now=now)
-        await _end(connection, tenant, session, close_reason="withdrawn", now=now)
-        await append_entry(
-            connection,
-            tenant,
-            actor=actor,
-            action="consent.withdrawn",
-            subject=str(session),
-            detail={},
-            now=now,
-        )
-    return await _pending(connection, tenant, session)
-
-
-async def _end(
-    connection: Connection, tenant: TenantId, session: SessionId, *, close_reason: str, now: datetime
+async def _require_device(
+    connection: Connection, tenant: TenantId, session: SessionId, device_public_key: bytes | None
 ) -> None:
-    values = {"now": now, "close_reason": close_reason, "id": uuid4(), "reason": "withdrawal"}
-    await _execute(connection, "mark_withdrawn", tenant, session, values)
-    await _execute(connection, "queue_erasure", tenant, session, values)
-
-
-async def _execute(
-    connection: Connection, name: str, tenant: TenantId, session: SessionId, values: Mapping[str, Any]
-) -> None:
-    await connection.execute(_Q[name], {"tenant": tenant, "session": session, **values})
-
-
-async def _locked_state(connection: Connection, tenant: TenantId, session: SessionId) -> SessionState:
-    cursor = await connection.execute(_Q["lock_session_state"], {"tenant": tenant, "session": session})
+    cursor = await connection.execute(_Q["bound_device"], {"tenant": tenant, "session": session})
     row = await cursor.fetchone()
-    if row is None:
-        raise NotFoundError("no such session")
-    return SessionState(row[0])
+    bound = row[0] if row else None
+    if bound is not None and bytes(bound) != device_public_key:
+        raise DeviceBoundError("consent to this session was given on another device")
 
 
 async def _has_notice(
@@ -251,34 +193,3 @@ async def _has_notice(
 ) -> bool:
     values = {"tenant": tenant, "session": session, "notice_sha256": notice_sha256}
     return await (await connection.execute(_Q["find_notice"], values)).fetchone() is not None
-
-
-async def _add_event(
-    connection: Connection,
-    tenant: TenantId,
-    session: SessionId,
-    *,
-    kind: str,
-    notice_sha256: bytes | None,
-    now: datetime,
-) -> None:
-    cursor = await connection.execute(_Q["last_receipt"], {"tenant": tenant, "session": session})
-    row = await cursor.fetchone()
-    values: dict[str, Any] = {
-        "id": uuid4(),
-        "kind": kind,
-        "receipt_jws": None,
-        "receipt_sha256": row[0] if row else None,
-        "notice_sha256": notice_sha256,
-        "purposes": [],
-        "opted_out": [],
-        "now": now,
-    }
-    await _execute(connection, "insert_consent", tenant, session, values)
-
-
-async def _pending(connection: Connection, tenant: TenantId, session: SessionId) -> ErasureJob | None:
-    found = await fetch_records(
-        connection, ErasureJob, _Q["pending_erasure"], {"tenant": tenant, "session": session}
-    )
-    return found[0] if found else None

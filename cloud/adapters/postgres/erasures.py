@@ -10,7 +10,8 @@ from uuid import uuid4
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from cloud.adapters.postgres.audit import append_entry
-from cloud.adapters.postgres.connection import Connection, Pool, tenant_transaction
+from cloud.adapters.postgres.connection import Connection, Pool, tenant_transaction, wait_briefly
+from cloud.adapters.postgres.endings import LOCK_WAIT_MS, settle
 from cloud.adapters.postgres.queries import load_queries
 from cloud.adapters.postgres.rows import fetch_records
 from cloud.errors import NotFoundError
@@ -49,6 +50,15 @@ class PostgresErasures:
         async with tenant_transaction(self._pool, tenant) as connection:
             values = {"tenant": tenant, "limit": JOBS_PER_TURN}
             return await fetch_records(connection, ErasureJob, _Q["list_pending"], values)
+
+    async def settle(self, job: ErasureJob, *, now: datetime) -> None:
+        """Write what a deletion still owes to its session's row, which somebody held when it was queued.
+
+        Raises:
+            BusyError: somebody still holds the row.
+            StoreError: PostgreSQL cannot be reached.
+        """
+        await settle(self._pool, job, now=now)
 
     async def list_erased(self, tenant: TenantId, *, since: datetime) -> list[tuple[SessionId, datetime]]:
         """List the sessions that were erased after `since`, with when.
@@ -91,6 +101,8 @@ class PostgresErasures:
         """
         values = {"tenant": plan.tenant, "session": plan.session, "now": now}
         async with tenant_transaction(self._pool, plan.tenant) as connection:
+            # one session whose row somebody holds keeps no other's erasure waiting
+            await wait_briefly(connection, LOCK_WAIT_MS)
             row = await (await connection.execute(_Q["lock_session"], values)).fetchone()
             if row is None:
                 raise NotFoundError("no such session")

@@ -30,6 +30,7 @@ from cloud.ports.records import (
 from privacy.ids import SessionId, TenantId
 
 LIST_MAX = 1_000
+CONTEXT_REFUSED = "reading expressions is refused in this context"
 
 _Q = load_queries("registry")
 
@@ -142,7 +143,7 @@ class Registry(Consents):
 
         Raises:
             NotFoundError: no such title.
-            ConflictError: the context is refused (rule A2: workplace, education).
+            ConflictError: the context is not on the list (rule A2).
         """
         values = {
             "tenant": tenant,
@@ -159,7 +160,7 @@ class Registry(Consents):
             except psycopg.errors.ForeignKeyViolation:
                 raise NotFoundError("no such title") from None
             except psycopg.errors.CheckViolation:
-                raise ConflictError("reading expressions is refused in this context") from None
+                raise ConflictError(CONTEXT_REFUSED) from None
 
     async def get_study(self, tenant: TenantId, study_id: UUID) -> StudyRecord:
         """Read a study.
@@ -180,24 +181,38 @@ class Registry(Consents):
 
         Raises:
             NotFoundError: no such study.
+            ConflictError: the study is of an earlier version and its context is refused today (rule A2).
         """
-        values = {"id": study_id, "version": version, "approved_by": approved_by, "now": now}
-        return await self._one(tenant, StudyRecord, "approve_dpia", values)
+        values = {
+            "tenant": tenant,
+            "id": study_id,
+            "version": version,
+            "approved_by": approved_by,
+            "now": now,
+        }
+        async with tenant_transaction(self._pool, tenant) as connection:
+            try:
+                found = await fetch_records(connection, StudyRecord, _Q["approve_dpia"], values)
+            except psycopg.errors.CheckViolation:
+                raise ConflictError(CONTEXT_REFUSED) from None
+        return _only(found)
 
     async def launch_study(self, tenant: TenantId, study_id: UUID) -> StudyRecord:
         """Open a study for sessions.
 
         Raises:
             NotFoundError: no such study, or it is closed.
-            ConflictError: no impact assessment is approved (rule G7).
+            ConflictError: no impact assessment is approved (rule G7), or its context is refused today (rule A2).
         """
         async with tenant_transaction(self._pool, tenant) as connection:
             try:
                 found = await fetch_records(
                     connection, StudyRecord, _Q["launch_study"], {"tenant": tenant, "id": study_id}
                 )
-            except psycopg.errors.CheckViolation:
-                raise ConflictError("no impact assessment is approved for this study") from None
+            except psycopg.errors.CheckViolation as error:
+                is_context = error.diag.constraint_name == "study_context_allowed"
+                missing = "no impact assessment is approved for this study"
+                raise ConflictError(CONTEXT_REFUSED if is_context else missing) from None
         return _only(found)
 
     async def create_viewer(self, tenant: TenantId, *, pseudonym: str, now: datetime) -> ViewerRecord:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from psycopg.types.json import Jsonb
 
 from cloud.adapters.postgres.connection import Connection
-from cloud.adapters.postgres.consents import withdraw_within
+from cloud.adapters.postgres.endings import withdraw_within
 from cloud.adapters.postgres.queries import load_queries
 from cloud.errors import NotFoundError
 from cloud.ports.changes import (

@@ -4,11 +4,13 @@ Obligations of `give_consent`, each block carrying its number:
 
 1. the session still takes consent;
 2. the study is launched, and the viewer's jurisdiction is allowed by policy and study;
-3. the device that will seal crops holds the key it names (its signature over the request);
+3. the device that will seal crops holds the key it names (its signature over the request), and no other device
+   consented before: the first consent binds its session to one device;
 4. a declared minor ends the session, with nothing left but that it happened;
 5. the choices allow anything to be sent at all;
 6. the notice agreed to is the one of the policy in force, and it was shown before;
-7. what was agreed is signed, stored append-only, and given to the viewer.
+7. what was agreed is signed, stored append-only with what the device signed, and given to the viewer; an earlier
+   receipt is out of force before that.
 """
 
 from __future__ import annotations
@@ -22,13 +24,15 @@ from uuid import uuid4
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import serialization
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Response
 
 from cloud.api.context import ApiContext, Context, utc_us
 from cloud.api.credential_first import CredentialFirstRoute
 from cloud.api.problems import ProblemError
 from cloud.api.schemas import (
     Consent,
+    Deletion,
+    DeletionReceipt,
     IceServerFacts,
     Join,
     Locale,
@@ -42,7 +46,8 @@ from cloud.api.schemas import (
     Withdrawal,
 )
 from cloud.api.security import Agent, WithdrawingAgent
-from cloud.ports.records import SessionContext, SessionState
+from cloud.errors import DeviceBoundError
+from cloud.ports.records import SessionContext, SessionState, SignedConsent
 from cloud.signaling.ice_servers import ice_servers
 from privacy.consent import REFUSAL_TEXTS, ConsentChoices, ConsentRefusal, Purpose, refuse_consent
 from privacy.errors import SignatureError
@@ -114,7 +119,10 @@ async def give_consent(body: Consent, context: Context, agent: Agent) -> Receipt
     if agent.study.state != "launched":
         raise ProblemError(409, "study-not-launched", "The study is not open.")
     # 3
-    device_public_key = _verified_device(body)
+    signed = _verified_device(body)
+    bound_to = agent.session.device_public_key
+    if bound_to is not None and bound_to != signed.device_public_key:
+        raise DeviceBoundError("consent to this session was given on another device")
     # 2, 4, 5
     choices = ConsentChoices(purposes=frozenset(body.purposes), opted_out=frozenset(body.opted_out))
     refusal = refuse_consent(
@@ -134,7 +142,7 @@ async def give_consent(body: Consent, context: Context, agent: Agent) -> Receipt
     if locale is None or not shown:
         raise ProblemError(409, "notice-not-shown", "Consent needs the notice in force, shown before.")
     # 7
-    return await _store_consent(context, agent, body, choices, device_public_key, locale, now)
+    return await _store_consent(context, agent, body, choices, signed, locale, now)
 
 
 @router.post("/ticket", status_code=201)
@@ -154,6 +162,10 @@ async def issue_ticket(body: TicketRequest, context: Context, agent: Agent) -> T
         raise ProblemError(403, "capture-not-allowed", "Capture is not allowed for this session now.")
     if await context.revoker.is_revoked(session.id):
         raise ProblemError(410, "session-over", "The session is over.")
+    if not await context.revoker.put_in_force(
+        session.id, receipt_sha256=body.receipt_sha256, ordinal=session.receipt_ordinal
+    ):
+        raise ProblemError(409, "receipt-unknown", "A later consent was begun: give consent again.")
     expires_at = now + TICKET_LIFETIME
     claims = TicketClaims(
         session=session.id,
@@ -179,14 +191,45 @@ async def issue_ticket(body: TicketRequest, context: Context, agent: Agent) -> T
     )
 
 
-@router.post("/withdraw")
-async def withdraw(context: Context, agent: WithdrawingAgent) -> Withdrawal:
-    """Withdraw consent: the database first, then everybody on the street is told. Harmless when repeated."""
-    waiting = await context.registry.withdraw(
-        agent.session.tenant, agent.session.id, actor="viewer", now=context.now()
+@router.post("/withdraw", responses={202: {"model": Withdrawal}})
+async def withdraw(context: Context, agent: WithdrawingAgent, response: Response) -> Withdrawal:
+    """Withdraw consent, at once: the invitation is enough, from any device. Harmless when repeated.
+
+    The stream is stopped and the database written side by side; the answer comes within a second and says what is
+    done and what is still tried (202).
+    """
+    now = context.now()
+    ended = await context.ender.end(
+        agent.session,
+        "withdraw",
+        lambda: context.registry.withdraw(agent.tenant, agent.session, actor="viewer", now=now),
     )
-    await context.revoker.revoke(agent.session.id)
-    return Withdrawal(deletion="done" if waiting is None else "queued")
+    if not ended.is_settled:
+        response.status_code = 202
+    is_written = ended.is_recorded and (ended.waiting is None or ended.waiting.owed is None)
+    return Withdrawal(
+        stream="stopped" if ended.is_told else "stopping",
+        record="done" if is_written else "queued",
+        deletion="done" if ended.is_recorded and ended.waiting is None else "queued",
+    )
+
+
+@router.get("/deletion-receipt", responses={202: {"model": Deletion}})
+async def get_deletion_receipt(
+    context: Context, agent: WithdrawingAgent, response: Response
+) -> DeletionReceipt | Deletion:
+    """Give the signed receipt of this session's deletion; 202 while it is being deleted."""
+    found = await context.registry.list_deletion_receipts(agent.tenant, agent.session)
+    if found:
+        return DeletionReceipt(receipt=found[-1].receipt_jws, at=found[-1].at)
+    record = await context.registry.get_session(agent.tenant, agent.session)
+    if record.state is not SessionState.WITHDRAWN:
+        raise ProblemError(
+            404, "no-deletion", "No deletion of this session was asked for, or its receipt is kept no longer."
+        )
+    response.status_code = 202
+    response.headers["Retry-After"] = "1"
+    return Deletion(deletion="queued")
 
 
 def public_key_base64(context: ApiContext) -> str:
@@ -219,7 +262,8 @@ def _notice(context: ApiContext, locale: str) -> Notice:
 
 def _is_capture_allowed(context: ApiContext, agent: SessionContext) -> bool:
     where = agent.session.jurisdiction
-    return context.policy.allows_capture(where) and where in agent.study.jurisdictions
+    is_allowed_there = context.policy.allows_capture(where) and where in agent.study.jurisdictions
+    return is_allowed_there and agent.study.is_context_allowed
 
 
 def _require(agent: SessionContext, states: frozenset[SessionState]) -> None:
@@ -237,7 +281,7 @@ def _require(agent: SessionContext, states: frozenset[SessionState]) -> None:
     raise ProblemError(410, "session-over", "The session is over.")
 
 
-def _verified_device(body: Consent) -> bytes:
+def _verified_device(body: Consent) -> SignedConsent:
     refused = ProblemError(
         422, "device-signature", "The device's signature over this request does not verify."
     )
@@ -247,26 +291,37 @@ def _verified_device(body: Consent) -> bytes:
     signed: dict[str, Any] = body.model_dump(mode="json", exclude={"device_signature"})
     if "opted_out" not in body.model_fields_set:
         del signed["opted_out"]
+    request = canonical_json(signed)
     try:
-        load_public_key(key).verify(signature, canonical_json(signed))
+        load_public_key(key).verify(signature, request)
     except (InvalidSignature, SignatureError):
         raise refused from None
-    return key
+    return SignedConsent(device_public_key=key, device_signature=signature, request=request.decode())
 
 
 async def _record_refusal(
     context: ApiContext, agent: SessionContext, body: Consent, refusal: ConsentRefusal, now: datetime
 ) -> None:
-    is_minor = refusal is ConsentRefusal.MINOR
-    await context.registry.record_refusal(
-        agent.session.tenant,
-        agent.session.id,
-        is_minor=is_minor,
-        notice_sha256=bytes.fromhex(body.notice_sha256),
-        now=now,
+    at, shown = (agent.session.tenant, agent.session.id), bytes.fromhex(body.notice_sha256)
+    if refusal is ConsentRefusal.MINOR:
+        await context.ender.end(
+            agent.session.id,
+            "minor",
+            lambda: context.registry.end_for_minor(*at, notice_sha256=shown, now=now),
+        )
+    else:
+        await context.registry.record_refusal(*at, is_minor=False, notice_sha256=shown, now=now)
+
+
+async def _end_earlier_receipt(context: ApiContext, agent: SessionContext, sha256: bytes) -> None:
+    """Put an earlier receipt out of force before a later one is stored; without Redis neither happens (503)."""
+    if agent.session.receipt_sha256 is None:
+        return
+    is_next = await context.revoker.put_in_force(
+        agent.session.id, receipt_sha256=sha256.hex(), ordinal=agent.session.receipt_ordinal + 1
     )
-    if is_minor:
-        await context.revoker.revoke(agent.session.id)
+    if not is_next:
+        raise ProblemError(409, "consent-overtaken", "Another consent came in meanwhile: give consent again.")
 
 
 async def _store_consent(
@@ -274,7 +329,7 @@ async def _store_consent(
     agent: SessionContext,
     body: Consent,
     choices: ConsentChoices,
-    device_public_key: bytes,
+    signed: SignedConsent,
     locale: str,
     now: datetime,
 ) -> Receipt:
@@ -292,12 +347,13 @@ async def _store_consent(
         notice_sha256=body.notice_sha256,
         notice_locale=locale,
         jurisdiction=agent.session.jurisdiction,
-        device_public_key=device_public_key,
+        device_public_key=signed.device_public_key,
         issued_utc_us=utc_us(now),
         expires_utc_us=utc_us(expires_at),
     )
     receipt = sign_receipt(claims, context.signing_key)
     sha256 = receipt_digest(receipt)
+    await _end_earlier_receipt(context, agent, sha256)
     await context.registry.record_consent(
         agent.session.tenant,
         agent.session.id,
@@ -308,5 +364,6 @@ async def _store_consent(
         purposes=[str(purpose) for purpose in Purpose if purpose in choices.purposes],
         opted_out=[str(name) for name in EXPRESSIONS if name in choices.opted_out],
         now=now,
+        signed=signed,
     )
     return Receipt(receipt=receipt, receipt_sha256=sha256.hex(), expires_at=expires_at)

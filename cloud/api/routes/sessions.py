@@ -11,9 +11,18 @@ from fastapi import APIRouter, Depends, Query, Response
 
 from cloud.api.context import ApiContext, Context
 from cloud.api.credential_first import CredentialFirstRoute
+from cloud.api.join_tokens import new_join_token
 from cloud.api.problems import ProblemError
-from cloud.api.schemas import Deletion, DeletionReceipt, Invitation, NewSession, Session
-from cloud.api.security import Principal, Scope, admitted_erasing_key, digest, needs, new_join_token
+from cloud.api.routes.studies import context_refused
+from cloud.api.schemas import (
+    ConsentEvidence,
+    Deletion,
+    DeletionReceipt,
+    Invitation,
+    NewSession,
+    Session,
+)
+from cloud.api.security import Principal, Scope, admitted_erasing_key, digest, needs
 from privacy.ids import SessionId, TenantId
 from privacy.notices import LOCALES
 
@@ -37,10 +46,12 @@ async def invite(body: NewSession, context: Context, principal: Inviter) -> Invi
     study = await context.registry.get_study(principal.tenant, body.study_id)
     if study.state != "launched":
         raise ProblemError(409, "study-not-launched", "The study is not launched.")
+    if not study.is_context_allowed:
+        raise context_refused()
     if body.jurisdiction not in study.jurisdictions:
         raise ProblemError(422, "jurisdiction-denied", "The study is not planned for this jurisdiction.")
     session = SessionId(uuid4())
-    token = new_join_token(principal.tenant, session)
+    token = new_join_token(principal.tenant, session, context.signing_key)
     await context.registry.create_session(
         principal.tenant,
         session=session,
@@ -81,15 +92,22 @@ async def get_session(session_id: UUID, context: Context, principal: Reader) -> 
 async def erase(session_id: UUID, context: Context, principal: Eraser, response: Response) -> Deletion:
     """Delete everything of a session but the evidence of consent, and give the signed receipt.
 
-    The lifecycle process deletes; if it takes longer than a few seconds the answer is 202, and the
-    receipt appears under `deletion-receipts`.
+    The session stops at once, whatever one of the stores does. The lifecycle process deletes; if it takes longer
+    than a few seconds the answer is 202, and the receipt appears under `deletion-receipts`.
     """
-    session = SessionId(session_id)
-    waiting = await context.registry.request_erasure(
-        principal.tenant, session, actor=principal.actor, now=context.now()
+    session, now = SessionId(session_id), context.now()
+    # whose session it is comes first: nobody stops another's
+    await context.registry.get_session(principal.tenant, session)
+    ended = await context.ender.end(
+        session,
+        "erase",
+        lambda: context.registry.request_erasure(principal.tenant, session, actor=principal.actor, now=now),
     )
-    await context.revoker.revoke(session)
-    receipt = await _await_receipt(context, principal.tenant, session, is_waiting=waiting is not None)
+    receipt = None
+    if ended.is_recorded and (ended.waiting is None or ended.waiting.owed is None):
+        receipt = await _await_receipt(
+            context, principal.tenant, session, is_waiting=ended.waiting is not None
+        )
     if receipt is None:
         response.status_code = 202
         response.headers["Location"] = f"/v1/sessions/{session_id}/deletion-receipts"
@@ -105,6 +123,14 @@ async def list_deletion_receipts(
     await context.registry.get_session(principal.tenant, SessionId(session_id))
     found = await context.registry.list_deletion_receipts(principal.tenant, SessionId(session_id))
     return [DeletionReceipt(receipt=record.receipt_jws, at=record.at) for record in found]
+
+
+@router.get("/{session_id}/consents")
+async def list_consents(session_id: UUID, context: Context, principal: Eraser) -> list[ConsentEvidence]:
+    """List a session's consent events as evidence, oldest first, with what the viewer's device signed."""
+    await context.registry.get_session(principal.tenant, SessionId(session_id))
+    found = await context.registry.list_consents(principal.tenant, SessionId(session_id))
+    return [ConsentEvidence.of(record) for record in found]
 
 
 async def _await_receipt(

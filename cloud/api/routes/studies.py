@@ -12,11 +12,9 @@ from cloud.api.credential_first import CredentialFirstRoute
 from cloud.api.problems import ProblemError
 from cloud.api.schemas import DpiaApproval, NewStudy, NewTitle, NewViewer, Study, Title, Viewer
 from cloud.api.security import Principal, Scope, needs
+from cloud.ports.records import StudyContext
 
 router = APIRouter(prefix="/v1", tags=["studies"], route_class=CredentialFirstRoute)
-
-REFUSED_CONTEXTS = frozenset({"workplace", "education"})
-"""Rule A2 (AI Act Art 5(1)(f)): expressions are not read where people cannot freely say no."""
 
 Reader = Annotated[Principal, Depends(needs(Scope.STUDIES_READ))]
 Writer = Annotated[Principal, Depends(needs(Scope.STUDIES_WRITE))]
@@ -54,13 +52,9 @@ async def get_title(title_id: UUID, context: Context, principal: Reader) -> Titl
 @router.post("/studies", status_code=201)
 async def plan_study(body: NewStudy, context: Context, principal: Writer) -> Study:
     """Plan a study as a draft."""
-    if body.context in REFUSED_CONTEXTS:
+    if body.context not in set(StudyContext):
         await _audit(context, principal, "study.refused", str(body.title_id), {"context": body.context})
-        raise ProblemError(
-            422,
-            "context-refused",
-            "Expressions are not read at the workplace or in education (AI Act Art 5).",
-        )
+        raise context_refused()
     denied = sorted(code for code in body.jurisdictions if not context.policy.allows_capture(code))
     if denied:
         await _audit(
@@ -115,6 +109,9 @@ async def launch_study(study_id: UUID, context: Context, principal: Writer) -> S
             context, principal, "study.launch_refused", str(study_id), {"reason": "no approved DPIA"}
         )
         raise ProblemError(409, "dpia-missing", "Approve an impact assessment first: POST .../dpia.")
+    if not study.is_context_allowed:
+        await _audit(context, principal, "study.launch_refused", str(study_id), {"context": study.context})
+        raise context_refused()
     record = await context.registry.launch_study(principal.tenant, study_id)
     await _audit(context, principal, "study.launched", str(study_id), {"dpia": record.dpia_version})
     return Study.of(record)
@@ -133,6 +130,17 @@ async def add_viewer(body: NewViewer, context: Context, principal: Inviter) -> V
 async def list_viewers(context: Context, principal: ResultsReader, limit: Limit = 100) -> list[Viewer]:
     """List viewers, newest first."""
     return [Viewer.of(r) for r in await context.registry.list_viewers(principal.tenant, limit=limit)]
+
+
+def context_refused() -> ProblemError:
+    """Rule A2 (AI Act Art 5(1)(f)): expressions are not read where people cannot freely say no."""
+    allowed = ", ".join(StudyContext)
+    return ProblemError(
+        422,
+        "context-refused",
+        "Expressions are not read at the workplace, in education, or in any other context that is not one of: "
+        f"{allowed} (AI Act Art 5).",
+    )
 
 
 async def _audit(

@@ -1,5 +1,5 @@
 -- name: list_pending
-SELECT tenant_id AS tenant, id, session_id AS session, reason, requested_at, done_at
+SELECT tenant_id AS tenant, id, session_id AS session, reason, requested_at, done_at, owed, actor
 FROM erasure_job WHERE tenant_id = %(tenant)s AND done_at IS NULL
 ORDER BY requested_at, id LIMIT %(limit)s
 
@@ -53,7 +53,7 @@ SELECT
 
 -- name: mark_erased
 UPDATE session SET state = 'erased', erased_at = %(now)s, closed_at = coalesce(closed_at, %(now)s),
-    join_token_hash = NULL, receipt_jws = NULL, purposes = '{}', opted_out = '{}'
+    join_token_hash = NULL, receipt_jws = NULL, device_public_key = NULL, purposes = '{}', opted_out = '{}'
 WHERE tenant_id = %(tenant)s AND id = %(session)s AND state <> 'erased'
 
 -- name: finish_job

@@ -81,9 +81,14 @@ WHERE tenant_id = %(tenant)s AND id = %(study_id)s AND state = 'launched'
     AND %(jurisdiction)s = ANY (jurisdictions)
 
 -- name: list_sessions
-SELECT tenant_id AS tenant, id, study_id, title_id, viewer_id, jurisdiction, locale, state, epoch,
+SELECT tenant_id AS tenant, id, study_id, title_id, viewer_id, jurisdiction, locale,
+    CASE WHEN state <> 'erased' AND EXISTS (
+        SELECT FROM erasure_job j
+        WHERE j.tenant_id = session.tenant_id AND j.session_id = session.id AND j.done_at IS NULL
+            AND j.owed IS NOT NULL)
+    THEN 'withdrawn' ELSE state END AS state, epoch,
     created_at, connected_at, closed_at, sealed_at, erased_at, receipt_jws, receipt_sha256,
-    receipt_expires_at, purposes, opted_out, close_reason
+    receipt_expires_at, purposes, opted_out, close_reason, device_public_key, receipt_ordinal
 FROM session
 WHERE tenant_id = %(tenant)s
     AND (%(id)s::uuid IS NULL OR id = %(id)s)
@@ -98,6 +103,12 @@ WHERE tenant_id = %(tenant)s AND id = %(id)s AND join_token_hash = %(join_token_
 -- name: lock_session_state
 SELECT state FROM session WHERE tenant_id = %(tenant)s AND id = %(session)s FOR NO KEY UPDATE
 
+-- name: peek_session_state
+SELECT state FROM session WHERE tenant_id = %(tenant)s AND id = %(session)s
+
+-- name: bound_device
+SELECT device_public_key FROM session WHERE tenant_id = %(tenant)s AND id = %(session)s
+
 -- name: insert_notice
 INSERT INTO notice_event (tenant_id, id, session_id, notice_sha256, locale, shown_at)
 VALUES (%(tenant)s, %(id)s, %(session)s, %(notice_sha256)s, %(locale)s, %(now)s)
@@ -108,19 +119,22 @@ WHERE tenant_id = %(tenant)s AND session_id = %(session)s AND notice_sha256 = %(
 
 -- name: insert_consent
 INSERT INTO consent_event (tenant_id, id, session_id, kind, receipt_jws, receipt_sha256, notice_sha256,
-    purposes, opted_out, at)
+    purposes, opted_out, device_public_key, device_signature, signed_request, at)
 VALUES (%(tenant)s, %(id)s, %(session)s, %(kind)s, %(receipt_jws)s, %(receipt_sha256)s, %(notice_sha256)s,
-    %(purposes)s, %(opted_out)s, %(now)s)
+    %(purposes)s, %(opted_out)s, %(device_public_key)s, %(device_signature)s, %(signed_request)s, %(now)s)
 
 -- name: list_consents
-SELECT id, kind, receipt_sha256, notice_sha256, purposes, opted_out, at
+SELECT id, kind, receipt_jws, receipt_sha256, notice_sha256, purposes, opted_out, device_public_key,
+    device_signature, signed_request, at
 FROM consent_event WHERE tenant_id = %(tenant)s AND session_id = %(session)s ORDER BY at, id
 
 -- name: give_consent
 UPDATE session SET
     state = CASE WHEN state = 'created' THEN 'consented' ELSE state END,
     receipt_jws = %(receipt_jws)s, receipt_sha256 = %(receipt_sha256)s,
-    receipt_expires_at = %(receipt_expires_at)s, purposes = %(purposes)s, opted_out = %(opted_out)s
+    receipt_expires_at = %(receipt_expires_at)s, purposes = %(purposes)s, opted_out = %(opted_out)s,
+    device_public_key = coalesce(device_public_key, %(device_public_key)s),
+    receipt_ordinal = receipt_ordinal + 1
 WHERE tenant_id = %(tenant)s AND id = %(session)s
 
 -- name: mark_withdrawn
@@ -136,8 +150,17 @@ INSERT INTO erasure_job (tenant_id, id, session_id, reason, requested_at)
 VALUES (%(tenant)s, %(id)s, %(session)s, %(reason)s, %(now)s)
 ON CONFLICT (tenant_id, session_id) WHERE done_at IS NULL DO NOTHING
 
+-- name: queue_owing_erasure
+INSERT INTO erasure_job (tenant_id, id, session_id, reason, requested_at, owed, actor)
+VALUES (%(tenant)s, %(id)s, %(session)s, %(reason)s, %(now)s, %(owed)s, %(actor)s)
+ON CONFLICT (tenant_id, session_id) WHERE done_at IS NULL DO NOTHING
+
+-- name: clear_owed
+UPDATE erasure_job SET owed = NULL
+WHERE tenant_id = %(tenant)s AND session_id = %(session)s AND done_at IS NULL
+
 -- name: pending_erasure
-SELECT tenant_id AS tenant, id, session_id AS session, reason, requested_at, done_at
+SELECT tenant_id AS tenant, id, session_id AS session, reason, requested_at, done_at, owed, actor
 FROM erasure_job WHERE tenant_id = %(tenant)s AND session_id = %(session)s AND done_at IS NULL
 
 -- name: list_deletion_receipts
