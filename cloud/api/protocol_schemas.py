@@ -55,6 +55,8 @@ _ANSWERS: Mapping[str, type[BaseModel]] = {
     "consent_answer": schemas.Receipt,
     "ticket_answer": schemas.Ticket,
     "withdrawal": schemas.Withdrawal,
+    "deletion_queued": schemas.Deletion,
+    "deletion_answer": schemas.DeletionReceipt,
 }
 
 
