@@ -44,6 +44,7 @@ _ROLE_TEXT = {
 
 _SETTING_TEXT = {
     "STATE_DIR": "directory with the platform's keys",
+    "KEYS_DIR": "directory with the sessions' data keys (default: keys in the state directory)",
     "DATABASE_URL": "PostgreSQL as the application role; better in the environment, as it holds a password",
     "DATABASE_OWNER_URL": "PostgreSQL as the owner role; better in the environment",
     "REDIS_URL": "Redis without RDB and AOF; better in the environment",
@@ -64,11 +65,20 @@ _SETTING_TEXT = {
 
 _OPTIONS_OF = {
     Role.MIGRATE: (),
-    Role.API: ("API_BIND", "PUBLIC_URL", "INGEST_URL", "ICE_URLS", "ALLOWED_ORIGINS", "SHARDS", "CONTROLLER"),
+    Role.API: (
+        "KEYS_DIR",
+        "API_BIND",
+        "PUBLIC_URL",
+        "INGEST_URL",
+        "ICE_URLS",
+        "ALLOWED_ORIGINS",
+        "SHARDS",
+        "CONTROLLER",
+    ),
     Role.INGEST: ("INGEST_BIND", "ICE_URLS", "ALLOWED_ORIGINS", "METRICS_BIND", "SHARDS", "MAX_SESSIONS"),
     Role.CLASSIFY: ("METRICS_BIND", "SHARDS", "CLASSIFIER"),
     Role.AGGREGATE: ("METRICS_BIND", "SHARDS"),
-    Role.LIFECYCLE: ("METRICS_BIND", "SHARDS"),
+    Role.LIFECYCLE: ("KEYS_DIR", "METRICS_BIND", "SHARDS"),
 }
 
 _ELSEWHERE = {
@@ -232,11 +242,13 @@ def _add_state(parser: argparse.ArgumentParser) -> None:
 
 def _init(arguments: argparse.Namespace) -> int:
     from cloud.adapters.hardening import forbid_core_dumps
+    from cloud.adapters.key_custody import prepare_keys
     from cloud.platform_keys import init_state
 
     forbid_core_dumps()
     state = arguments.state.expanduser().resolve()
     made = init_state(state)
+    made += prepare_keys(state / "keys", former_kek=state / "kek.key")
     if arguments.json:
         print(json.dumps({"state_dir": str(state), "made": made}))
     elif made:

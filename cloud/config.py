@@ -71,7 +71,7 @@ SETTINGS_OF: Mapping[Role, frozenset[str]] = {
     Role.API: frozenset({"STATE_DIR", "DATABASE_URL", "REDIS_URL"}),
     Role.INGEST: frozenset({"STATE_DIR", "REDIS_URL"}),
     Role.CLASSIFY: frozenset({"STATE_DIR", "REDIS_URL"}),
-    Role.AGGREGATE: frozenset({"DATABASE_URL", "REDIS_URL"}),
+    Role.AGGREGATE: frozenset({"KEYS_DIR", "DATABASE_URL", "REDIS_URL"}),
     Role.LIFECYCLE: frozenset({"STATE_DIR", "DATABASE_URL", "REDIS_URL"}),
 }
 """Which of the settings without a default each process must be given; it sees no other of them."""
@@ -81,6 +81,9 @@ ICE_ROLES = frozenset({Role.API, Role.INGEST})
 
 PAGE_ROLES = frozenset({Role.API, Role.INGEST})
 """What a page that is a client speaks to."""
+
+KEY_ROLES = frozenset({Role.API, Role.AGGREGATE, Role.LIFECYCLE})
+"""Who reads the sessions' data keys; aggregate and lifecycle make them, lifecycle destroys them."""
 
 METRICS_PORTS: Mapping[Role, int] = {
     Role.INGEST: 9101,
@@ -109,6 +112,7 @@ class Settings:
     Attributes:
         role: the process these settings are for.
         state_dir: directory with the platform's keys (0700), made by `countenance init`.
+        keys_dir: directory with the sessions' data keys; `keys` in the state directory unless it is named.
         database_url: PostgreSQL as the application role, without BYPASSRLS; "" where not needed.
         database_owner_url: PostgreSQL as the owner role, for migrations only; "" elsewhere.
         redis_url: Redis without RDB and AOF; "" where not needed.
@@ -131,6 +135,7 @@ class Settings:
 
     role: Role
     state_dir: Path
+    keys_dir: Path
     database_url: str = field(repr=False)
     database_owner_url: str = field(repr=False)
     redis_url: str = field(repr=False)
@@ -172,6 +177,7 @@ def load_settings(
     return Settings(
         role=role,
         state_dir=Path(given.required("STATE_DIR", example="~/countenance") or os.curdir).expanduser(),
+        keys_dir=given.keys_dir(),
         database_url=given.url(
             "DATABASE_URL", {"postgresql", "postgres"}, "postgresql://app@host/countenance"
         ),
@@ -233,6 +239,17 @@ class _Given:
                 f"export {PREFIX}{name} or give {flag}, as {example}"
             )
         return text
+
+    def keys_dir(self) -> Path:
+        """Read where data keys are: `keys` in the state directory where nothing else is said."""
+        if self._role not in KEY_ROLES:
+            return Path(os.curdir)
+        state = self._raw("STATE_DIR")
+        if state and not self._raw("KEYS_DIR"):
+            return Path(state).expanduser() / "keys"
+        return Path(
+            self.required("KEYS_DIR", example="~/countenance/keys") or self._raw("KEYS_DIR")
+        ).expanduser()
 
     def url(self, name: str, schemes: set[str], example: str) -> str:
         """Read a server's address; it may hold a password, so it is never quoted back."""

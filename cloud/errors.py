@@ -14,6 +14,7 @@ CloudError
 ├── ConflictError       the row's state does not allow this change
 │   └── DeviceBoundError  the session's consent was given on another device
 └── CustodyError        a data key does not unwrap, or what it sealed does not open
+    └── KeyDestroyedError   the session's data key was destroyed, and it gets no other
 """
 
 
@@ -83,3 +84,7 @@ class DeviceBoundError(ConflictError):
 
 class CustodyError(CloudError):
     """A data key does not unwrap, or what it sealed does not open."""
+
+
+class KeyDestroyedError(CustodyError):
+    """The session's data key was destroyed, and it gets no other."""

@@ -5,7 +5,7 @@
 | `signing.key`, `signing.pub` | platform Ed25519 key (PEM): receipts, tickets, bundles | api, lifecycle; public half by all |
 | `pool/<key id>.key` | a classifier pool key | classify |
 | `pool/bundle.jws` | the pool's public halves, signed | api, which hands it to agents |
-| `kek.key` | wraps the sessions' data keys (32 bytes, hex) | api, lifecycle |
+| `keys/` | the sessions' data keys, see `cloud.adapters.key_custody` | api; aggregate and lifecycle write it |
 | `admin.token` | registers studios | api |
 
 Files are written beside their place and renamed into it, so a crash leaves no half of one. In a fleet
@@ -24,7 +24,6 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from cloud.errors import ConfigError
-from privacy.at_rest import KEY_BYTES
 from privacy.errors import KeyringError
 from privacy.ids import KeyId
 from privacy.keys import (
@@ -66,9 +65,6 @@ def init_state(state_dir: Path, *, now_utc_us: int | None = None) -> list[str]:
         if not _holds(state_dir / "signing.pub", public):
             _write(state_dir / "signing.pub", public)
             made.append("signing.pub")
-        if not (state_dir / "kek.key").exists():
-            _write(state_dir / "kek.key", secrets.token_hex(KEY_BYTES).encode())
-            made.append("kek.key")
         if not (state_dir / "admin.token").exists():
             _write(state_dir / "admin.token", b"cnta_" + secrets.token_urlsafe(32).encode())
             made.append("admin.token")
@@ -130,21 +126,6 @@ def load_signing_public_key(state_dir: Path) -> Ed25519PublicKey:
     if not isinstance(key, Ed25519PublicKey):
         raise ConfigError(f"{state_dir / 'signing.pub'} is not an Ed25519 public key in PEM")
     return key
-
-
-def load_kek(state_dir: Path) -> bytes:
-    """Read the key-encryption key, 32 bytes.
-
-    Raises:
-        ConfigError: it is missing or malformed.
-    """
-    try:
-        kek = bytes.fromhex(_read(state_dir / "kek.key").decode("ascii").strip())
-    except ValueError:
-        kek = b""
-    if len(kek) != KEY_BYTES:
-        raise ConfigError(f"{state_dir / 'kek.key'} must hold {KEY_BYTES} bytes in hex")
-    return kek
 
 
 def read_admin_token(state_dir: Path) -> str:

@@ -15,9 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cloud.adapters.hardening import forbid_core_dumps
+from cloud.adapters.key_custody import prepare_keys
 from cloud.bootstrap import PROCESS_MODULES, SUPERVISED
 from cloud.children import Child, Echo
-from cloud.config import ICE_ROLES, PAGE_ROLES, PREFIX, SETTINGS_OF, ClassifierEngine, Role
+from cloud.config import ICE_ROLES, KEY_ROLES, PAGE_ROLES, PREFIX, SETTINGS_OF, ClassifierEngine, Role
 from cloud.embedded import postgres, redis
 from cloud.embedded.ports import free_port
 from cloud.errors import CloudError, ConfigError, StoreError
@@ -130,6 +131,7 @@ async def running_platform(
     forbid_core_dumps()
     state = options.state_dir.expanduser().resolve()
     init_state(state)
+    prepare_keys(state / "keys", former_kek=state / "kek.key")
     servers = _Servers(state, options)
     stop = asyncio.Event()
     async with contextlib.AsyncExitStack() as stack:
@@ -191,6 +193,7 @@ def _shared_environment(
     shown = "127.0.0.1" if options.host in {"0.0.0.0", "::"} else options.host  # noqa: S104
     return {
         "STATE_DIR": str(state),
+        "KEYS_DIR": str(state / "keys"),
         "DATABASE_URL": servers.postgres.urls.app_url,
         "REDIS_URL": servers.redis.url,
         "API_BIND": f"{options.host}:{api_port}",
@@ -228,6 +231,7 @@ def child_environment(
         ops_bind: where the process serves its metrics.
     """
     withheld = {"STATE_DIR", "DATABASE_URL", "DATABASE_OWNER_URL", "REDIS_URL"} - SETTINGS_OF[role]
+    withheld |= set() if role in KEY_ROLES else {"KEYS_DIR"}
     settings = {name: value for name, value in shared.items() if name not in withheld}
     if role is not Role.API:
         settings["METRICS_BIND"] = ops_bind

@@ -10,7 +10,7 @@ from datetime import datetime
 import structlog
 from redis.asyncio import Redis
 
-from cloud.adapters.key_custody import LocalKeyCustody
+from cloud.adapters.key_custody import FileKeyCustody
 from cloud.adapters.postgres.connection import Pool, open_pool, platform_transaction
 from cloud.adapters.postgres.registry import Registry
 from cloud.adapters.postgres.timelines import Timelines
@@ -23,7 +23,7 @@ from cloud.api.revoking import Revoker
 from cloud.config import Settings
 from cloud.errors import StoreError, StreamError
 from cloud.observability import OK, Readiness
-from cloud.platform_keys import load_kek, load_signing_key, read_admin_token, read_key_bundle
+from cloud.platform_keys import load_signing_key, read_admin_token, read_key_bundle
 from cloud.serving.http_server import serve_app
 from privacy.policy import load_policy
 from privacy.redaction import Secret
@@ -73,7 +73,7 @@ def build_context(
         settings=settings,
         policy=load_policy(),
         registry=Registry(pool),
-        timelines=Timelines(pool, LocalKeyCustody(load_kek(settings.state_dir))),
+        timelines=Timelines(pool, FileKeyCustody(settings.keys_dir)),
         revoker=revoker,
         ender=Ender(revoker),
         signing_key=load_signing_key(settings.state_dir),

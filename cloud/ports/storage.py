@@ -135,17 +135,35 @@ class LeaseStore(Protocol):
 
 
 class KeyCustody(Protocol):
-    """Keeps the sessions' data keys unreadable in the store."""
+    """Keeps the sessions' data keys, apart from what they seal and outside any database's log.
 
-    def new_key(self, tenant: TenantId, session: SessionId) -> tuple[bytes, bytes]:
-        """Make a session's data key; returns it, 32 bytes, and its wrapped form for the store."""
+    Every method raises `CustodyError` where the keys cannot be reached or one does not unwrap.
+    """
+
+    def key(self, tenant: TenantId, session: SessionId) -> bytes:
+        """Give a session's data key, 32 bytes; one is made where there is none, and is durable on return.
+
+        Raises:
+            CustodyError: the session's key was destroyed; it never gets another.
+        """
         ...
 
-    def open_key(self, tenant: TenantId, session: SessionId, *, wrapped: bytes, kek_id: str) -> bytes:
-        """Unwrap a session's data key; raises `CustodyError` where it does not unwrap."""
+    def find_key(self, tenant: TenantId, session: SessionId) -> bytes | None:
+        """Give a session's data key; None where it has none, or none any more."""
         ...
 
-    @property
-    def kek_id(self) -> str:
-        """Name the key-encryption key that `new_key` wraps under."""
+    def destroy(self, tenant: TenantId, session: SessionId) -> int:
+        """Destroy a session's key and see to it that none is made again; returns how many there were, 0 or 1."""
+        ...
+
+    def count(self, tenant: TenantId, session: SessionId) -> int:
+        """Count the keys that a session has now, 0 or 1."""
+        ...
+
+
+class AdoptedKeys(Protocol):
+    """Takes over wrapped keys that earlier versions kept in the database."""
+
+    def adopt(self, tenant: TenantId, session: SessionId, *, wrapped: bytes, kek_id: str) -> None:
+        """Keep a wrapped key as it is, durable on return; one that is kept already, or was destroyed, stays so."""
         ...

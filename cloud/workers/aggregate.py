@@ -10,10 +10,12 @@ from collections.abc import Mapping
 
 import structlog
 
+from cloud.adapters.key_custody import FileKeyCustody
 from cloud.adapters.postgres.leases import PostgresLeaseStore
 from cloud.adapters.postgres.results import PostgresResultStore
 from cloud.adapters.redis_connection import connect
 from cloud.adapters.redis_streams import RedisResultStream
+from cloud.adapters.sealed_results import SealedResultStore
 from cloud.config import Settings
 from cloud.errors import StreamError
 from cloud.observability import OK, serve_ops
@@ -36,7 +38,7 @@ async def run(settings: Settings, *, stop: asyncio.Event) -> None:
         stream = RedisResultStream(redis)
         loop = AggregateLoop(
             stream=stream,
-            store=PostgresResultStore(pool),
+            store=SealedResultStore(PostgresResultStore(pool), FileKeyCustody(settings.keys_dir)),
             leases=PostgresLeaseStore(pool),
             holder=worker_name("aggregate"),
             shards=settings.shards,

@@ -11,7 +11,8 @@ import psycopg
 import psycopg_pool
 import structlog
 
-from cloud.adapters.key_custody import LocalKeyCustody
+from cloud.adapters.key_custody import FileKeyCustody, prepare_keys
+from cloud.adapters.postgres.adopted_keys import adopt_keys
 from cloud.adapters.postgres.connection import Pool
 from cloud.adapters.postgres.erasures import PostgresErasures
 from cloud.adapters.postgres.registry import Registry
@@ -21,9 +22,10 @@ from cloud.adapters.redis_connection import connect
 from cloud.adapters.redis_sessions import RedisRevocations, RedisSetupStore
 from cloud.adapters.redis_streams import RedisCropStream, RedisResultStream
 from cloud.config import Settings
-from cloud.errors import StoreError, StreamError
+from cloud.errors import CustodyError, StoreError, StreamError
 from cloud.observability import OK, serve_ops
-from cloud.platform_keys import load_kek, load_signing_key
+from cloud.platform_keys import load_signing_key
+from cloud.ports.storage import AdoptedKeys
 from cloud.ports.streams import CropStream
 from cloud.workers import lifecycle_metrics as metrics
 from cloud.workers.database import postgres_state, waiting_pool
@@ -50,7 +52,8 @@ async def run(settings: Settings, *, stop: asyncio.Event) -> None:
     Raises:
         ConfigError: a key file is missing or malformed, or the metrics address cannot be bound.
     """
-    custody = LocalKeyCustody(load_kek(settings.state_dir))
+    custody = FileKeyCustody(settings.keys_dir)
+    prepare_keys(settings.keys_dir, former_kek=settings.state_dir / "kek.key")
     signing_key = load_signing_key(settings.state_dir)
     policy = load_policy()
     redis = connect(settings.redis_url)
@@ -73,7 +76,7 @@ async def run(settings: Settings, *, stop: asyncio.Event) -> None:
             tools = LifecycleTools(
                 registry=Registry(pool),
                 sealer=TimelineSealer(pool, custody, fold_seconds=fold_seconds),
-                erasures=PostgresErasures(pool),
+                erasures=PostgresErasures(pool, custody),
                 retention=PostgresRetention(pool),
                 crops=crops,
                 results=results,
@@ -90,7 +93,7 @@ async def run(settings: Settings, *, stop: asyncio.Event) -> None:
 
             async with serve_ops(settings.metrics_bind, readiness=readiness) as ops:
                 _log.info("lifecycle is ready", port=ops.bind.port)
-                await _lead(pool, LifecycleLoop(tools), stop)
+                await _lead(pool, LifecycleLoop(tools), custody, stop)
     finally:
         shortening.cancel()
         with contextlib.suppress(asyncio.CancelledError):
@@ -98,19 +101,28 @@ async def run(settings: Settings, *, stop: asyncio.Event) -> None:
         await redis.aclose()
 
 
-async def _lead(pool: Pool, loop: LifecycleLoop, stop: asyncio.Event) -> None:
+async def _lead(pool: Pool, loop: LifecycleLoop, custody: AdoptedKeys, stop: asyncio.Event) -> None:
     """Take turns while leading; stand by while another process leads."""
     while not stop.is_set():
         try:
             async with _leadership(pool) as connection:
+                if connection is not None:
+                    await _adopt_keys(pool, custody)
                 while connection is not None and not stop.is_set():
                     await connection.execute("SELECT 1")
                     await loop.turn()
                     await _pause(stop, TURN_PERIOD_S)
-        except (StoreError, psycopg.Error, psycopg_pool.PoolTimeout) as error:
+        except (StoreError, CustodyError, psycopg.Error, psycopg_pool.PoolTimeout) as error:
             metrics.FAILURES.labels(stage="lead", error=type(error).__name__).inc()
-            _log.warning("lifecycle lost postgres", error=type(error).__name__)
+            _log.warning("lifecycle lost postgres or its keys", error=type(error).__name__)
         await _pause(stop, CANDIDACY_PERIOD_S)
+
+
+async def _adopt_keys(pool: Pool, custody: AdoptedKeys) -> None:
+    """Move keys that an earlier version left in the database, before anything asks for them."""
+    moved = sum([await adopt_keys(pool, tenant, custody) for tenant in await Registry(pool).list_tenants()])
+    if moved:
+        _log.info("data keys were moved out of the database", keys=moved)
 
 
 @contextlib.asynccontextmanager

@@ -67,6 +67,17 @@ def test_private_pool_keys_are_mounted_into_classify_alone(rendered: dict[str, s
     assert holders == ["Deployment/classify"]
 
 
+def test_data_keys_are_mounted_where_they_are_made_or_read_and_the_api_may_only_read(
+    rendered: dict[str, str],
+) -> None:
+    holders = {name for name, text in rendered.items() if "claimName: data-keys" in text}
+    assert holders == {"Deployment/aggregate", "Deployment/api", "Deployment/lifecycle"}
+    mount = "- mountPath: /var/lib/countenance-keys\n          name: data-keys\n"
+    for name in holders:
+        assert mount in rendered[name]
+        assert ((mount + "          readOnly: true") in rendered[name]) == (name == "Deployment/api")
+
+
 def test_ingest_is_given_neither_a_database_nor_a_private_key(rendered: dict[str, str]) -> None:
     ingest = rendered["Deployment/ingest"]
     assert "database-url" not in ingest

@@ -9,19 +9,20 @@ from uuid import uuid4
 
 import pytest
 
-from cloud.adapters.key_custody import LocalKeyCustody
 from cloud.adapters.memory_storage import MemoryLeaseStore, MemoryResultStore
 from cloud.adapters.postgres.connection import Pool
 from cloud.adapters.postgres.leases import PostgresLeaseStore
 from cloud.adapters.postgres.registry import Registry
 from cloud.adapters.postgres.results import PostgresResultStore
 from cloud.adapters.postgres.timelines import Timelines
+from cloud.adapters.sealed_results import SealedResultStore
 from cloud.aggregate.folding import fold_deliveries
 from cloud.entries import FLAG_ON_DEVICE, ScoreRecord
 from cloud.errors import LeaseLostError
 from cloud.ports.scoring import ON_DEVICE, ScoringModel
 from cloud.ports.storage import Lease, LeaseStore, ResultStore, TenantBatch
 from privacy.ids import SessionId, TenantId
+from tests.fixtures_keys import NO_KEYS
 from tests.fixtures_postgres import NOW, consented_session
 from tests.unit.cloud.score_records import MODEL, score, scores_entry
 
@@ -60,7 +61,7 @@ class Storage:
             return {
                 model: n for (session, model), n in self.results.models.items() if session == self.session
             }
-        timelines = Timelines(self.pool, LocalKeyCustody(bytes(32)))
+        timelines = Timelines(self.pool, NO_KEYS)
         found = await timelines.read_models(self.tenant, self.session)
         return {scored.model: scored.frames for scored in found}
 
@@ -75,7 +76,7 @@ class Storage:
         return {(key.bucket, key.segment): mask for key, mask in done.added.items()}
 
 
-@pytest.fixture(params=["memory", "postgres"])
+@pytest.fixture(params=["memory", "postgres", "sealed"])
 def real_registry(request: pytest.FixtureRequest) -> Registry | None:
     found: Registry | None = None if request.param == "memory" else request.getfixturevalue("registry")
     return found
@@ -102,6 +103,8 @@ async def storage(real_registry: Registry | None, request: pytest.FixtureRequest
             session=known.session,
             pool=pool,
         )
+    if "sealed" in request.node.callspec.params.values():
+        made.results = SealedResultStore(made.results, request.getfixturevalue("custody"))
     made.held = await made.leases.take("a", shards=[0, 1], limit=2, ttl_ms=TTL_MS)
     return made
 

@@ -22,13 +22,12 @@ from uuid import UUID
 
 import psycopg
 
-from cloud.adapters.key_custody import LocalKeyCustody
+from cloud.adapters.key_custody import FileKeyCustody
 from cloud.adapters.postgres.connection import open_pool
 from cloud.adapters.postgres.timelines import Timelines
 from cloud.aggregate.packs import frames_of_packs
 from cloud.demo.agents import Agent, Viewer, _spawn, give_consent, start_agent, withdraw_consent
 from cloud.demo.studio import Seat, Studio
-from cloud.platform_keys import load_kek
 from cloud.supervisor import Platform, PlatformOptions, running_platform
 from privacy.ids import SessionId, TenantId
 
@@ -187,7 +186,7 @@ class StreetPlatform:
         return self.call(self._kept_frames(tenant, SessionId(UUID(seat.session_id))))
 
     async def _kept_frames(self, tenant: TenantId, session: SessionId) -> Any:
-        custody = LocalKeyCustody(load_kek(self.platform.state_dir))
+        custody = FileKeyCustody(self.platform.state_dir / "keys")
         pool = await open_pool(self.platform.postgres_urls.app_url, max_size=2)
         try:
             return await Timelines(pool, custody).read_frames(tenant, session)

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from redis.asyncio import Redis
 
-from cloud.adapters.key_custody import LocalKeyCustody
+from cloud.adapters.key_custody import FileKeyCustody, prepare_keys
 from cloud.adapters.postgres.connection import Pool, open_pool
 from cloud.adapters.postgres.migrate import migrate
 from cloud.adapters.postgres.registry import Registry
@@ -74,8 +74,9 @@ async def eventually(holds: Callable[[], Awaitable[bool]], *, within_s: float = 
         await asyncio.sleep(0.05)
 
 
-def environment(database_url: str, redis_url: str, port: int) -> dict[str, str]:
+def environment(database_url: str, redis_url: str, port: int, keys: Path) -> dict[str, str]:
     return {
+        "COUNTENANCE_KEYS_DIR": str(keys),
         "COUNTENANCE_DATABASE_URL": database_url,
         "COUNTENANCE_REDIS_URL": redis_url,
         "COUNTENANCE_METRICS_BIND": f"127.0.0.1:{port}",
@@ -83,15 +84,21 @@ def environment(database_url: str, redis_url: str, port: int) -> dict[str, str]:
     }
 
 
-async def feeder(pool, redis: Redis) -> Feeder:
+async def feeder(pool, redis: Redis, custody: FileKeyCustody) -> Feeder:
     registry = Registry(pool)
     known = await consented_session(registry, await registry.create_tenant(name="Studio", now=NOW))
-    return Feeder(redis=redis, timelines=Timelines(pool, LocalKeyCustody(bytes(32))), known=known)
+    return Feeder(redis=redis, timelines=Timelines(pool, custody), known=known)
 
 
 def assert_exact(frames: np.ndarray, count: int) -> None:
     assert frames["frame"].tolist() == list(range(count))
     assert frames["confidence"].tolist() == [n % 256 for n in range(count)]
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> Path:
+    prepare_keys(tmp_path / "keys")
+    return tmp_path / "keys"
 
 
 @pytest.fixture
@@ -113,19 +120,19 @@ def own_postgres() -> Iterator[Callable[[], postgres.EmbeddedPostgres]]:
 
 
 async def test_a_postgres_outage_delays_frames_and_loses_none(
-    own_postgres: Callable[[], postgres.EmbeddedPostgres], redis_client: Redis, redis_url: str
+    own_postgres: Callable[[], postgres.EmbeddedPostgres], redis_client: Redis, redis_url: str, keys: Path
 ) -> None:
     server = own_postgres()
     migrate(server.urls.owner_url)
     port = free_port()
     settings = load_settings(
-        Role.AGGREGATE, environ=environment(server.urls.app_url, redis_url, port), flags={}
+        Role.AGGREGATE, environ=environment(server.urls.app_url, redis_url, port, keys), flags={}
     )
     stop = asyncio.Event()
     running = asyncio.create_task(aggregate.run(settings, stop=stop))
     pool = await open_pool(server.urls.app_url)
     try:
-        feed = await feeder(pool, redis_client)
+        feed = await feeder(pool, redis_client, FileKeyCustody(keys))
         await feed.put(range(100))
         await eventually(lambda: is_stored(feed, 100))
         server.stop()
@@ -150,17 +157,19 @@ async def test_a_postgres_outage_delays_frames_and_loses_none(
     assert await feed.depth() == 0
 
 
-async def test_a_redis_outage_is_waited_out(pool: Pool, database: Database, tmp_path: Path) -> None:
+async def test_a_redis_outage_is_waited_out(
+    pool: Pool, database: Database, tmp_path: Path, keys: Path
+) -> None:
     port = free_port()
     server = embedded_redis.start(tmp_path / "redis", port=port, password="secret")
     redis = connect(server.url)
     settings = load_settings(
-        Role.AGGREGATE, environ=environment(database.app_url, server.url, free_port()), flags={}
+        Role.AGGREGATE, environ=environment(database.app_url, server.url, free_port(), keys), flags={}
     )
     stop = asyncio.Event()
     running = asyncio.create_task(aggregate.run(settings, stop=stop))
     try:
-        feed = await feeder(pool, redis)
+        feed = await feeder(pool, redis, FileKeyCustody(keys))
         await feed.put(range(50))
         await eventually(lambda: is_stored(feed, 50))
         server.stop()
@@ -178,13 +187,13 @@ async def test_a_redis_outage_is_waited_out(pool: Pool, database: Database, tmp_
 
 
 async def test_killed_workers_neither_lose_nor_double_a_frame(
-    pool, database: Database, redis_client: Redis, redis_url: str
+    pool, database: Database, redis_client: Redis, redis_url: str, keys: Path
 ) -> None:
-    feed = await feeder(pool, redis_client)
+    feed = await feeder(pool, redis_client, FileKeyCustody(keys))
     workers: list[subprocess.Popen[bytes]] = []
 
     def start_worker() -> None:
-        given = {**os.environ, **environment(database.app_url, redis_url, free_port())}
+        given = {**os.environ, **environment(database.app_url, redis_url, free_port(), keys)}
         workers.append(
             subprocess.Popen(
                 [sys.executable, "-c", "from cloud.cli import main; main()", "aggregate"],
@@ -211,11 +220,11 @@ async def test_killed_workers_neither_lose_nor_double_a_frame(
 
 
 async def test_events_reach_the_session(
-    pool, database: Database, redis_client: Redis, redis_url: str
+    pool, database: Database, redis_client: Redis, redis_url: str, keys: Path
 ) -> None:
-    feed = await feeder(pool, redis_client)
+    feed = await feeder(pool, redis_client, FileKeyCustody(keys))
     settings = load_settings(
-        Role.AGGREGATE, environ=environment(database.app_url, redis_url, free_port()), flags={}
+        Role.AGGREGATE, environ=environment(database.app_url, redis_url, free_port(), keys), flags={}
     )
     stop = asyncio.Event()
     running = asyncio.create_task(aggregate.run(settings, stop=stop))

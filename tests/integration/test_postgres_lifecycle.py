@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from uuid import UUID
 
 import numpy as np
@@ -12,7 +13,7 @@ import psycopg
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from cloud.adapters.key_custody import LocalKeyCustody
+from cloud.adapters.key_custody import FileKeyCustody, prepare_keys
 from cloud.adapters.postgres.audit import PostgresAuditLog, StoredLog
 from cloud.adapters.postgres.connection import Pool
 from cloud.adapters.postgres.erasures import PostgresErasures
@@ -29,6 +30,7 @@ from cloud.adapters.redis_memory import (
     MemoryRevocations,
     MemorySetupStore,
 )
+from cloud.adapters.sealed_results import SealedResultStore
 from cloud.aggregate.folding import fold_deliveries
 from cloud.entries import decode_scores, shard_of
 from cloud.errors import CustodyError
@@ -46,7 +48,6 @@ from tests.unit.cloud.score_records import event_entry, score, scores_entry
 
 START = datetime(2021, 1, 1, tzinfo=UTC)
 HOLDER = "worker-1"
-KEK = bytes(range(32))
 FRAMES = range(100)
 GAP = b'{"type":"gap","first_frame":103,"last_frame":105,"segment":0,"media_time_us":1,"reason":"dark"}'
 COUNTERS = b'{"type":"counters","captured":106,"with_face":103,"sent":100,"skipped":{}}'
@@ -71,21 +72,23 @@ class Platform:
     registry: Registry
     signing_key: Ed25519PrivateKey
     revocations: MemoryRevocations
+    custody: FileKeyCustody
     now: datetime = START
     slept_s: list[float] = field(default_factory=list)
     leases: list[Lease] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.custody = LocalKeyCustody(KEK)
         self.timelines = Timelines(self.pool, self.custody)
-        self.results = PostgresResultStore(self.pool, clock=lambda: self.now)
+        self.results = SealedResultStore(
+            PostgresResultStore(self.pool, clock=lambda: self.now), self.custody, monotonic=lambda: 0.0
+        )
         self.policy = load_policy()
         self.stream = MemoryResultStream(utc_ms=lambda: 0, feed=MemoryAckFeed())
         self.crops = MemoryCropStream(self.stream, utc_ms=lambda: int(self.now.timestamp() * 1_000))
         self.tools = LifecycleTools(
             registry=self.registry,
             sealer=TimelineSealer(self.pool, self.custody, fold_seconds=fold_seconds),
-            erasures=PostgresErasures(self.pool),
+            erasures=PostgresErasures(self.pool, self.custody),
             retention=PostgresRetention(self.pool),
             crops=self.crops,
             results=self.stream,
@@ -120,12 +123,13 @@ class Platform:
 
 
 @pytest.fixture
-def platform(pool: Pool, registry: Registry) -> Platform:
+def platform(pool: Pool, registry: Registry, custody: FileKeyCustody) -> Platform:
     return Platform(
         pool=pool,
         registry=registry,
         signing_key=Ed25519PrivateKey.generate(),
         revocations=MemoryRevocations(),
+        custody=custody,
     )
 
 
@@ -183,6 +187,33 @@ async def test_a_closed_session_is_sealed_and_reads_exactly_as_it_did_hot(
     assert seconds["frames"][:3].tolist() == [31, 30, 30]
 
 
+async def test_hot_frames_are_in_the_database_under_the_sessions_key_alone(
+    platform: Platform, viewing: Consented, database: Database
+) -> None:
+    written = [score(n, tenant=viewing.tenant, session=viewing.session) for n in FRAMES]
+    with psycopg.connect(database.admin_url) as admin:
+        stored = b"".join(bytes(row[0]) for row in admin.execute("SELECT slots FROM frame_pack").fetchall())
+    assert all(record.probabilities not in stored for record in written)
+    read = await platform.timelines.read_frames(viewing.tenant, viewing.session)
+    assert [bytes(row) for row in read["probabilities"]] == [record.probabilities for record in written]
+    platform.custody.destroy(viewing.tenant, viewing.session)
+    with pytest.raises(CustodyError, match="key is gone"):
+        await platform.timelines.read_frames(viewing.tenant, viewing.session)
+
+
+async def test_frames_that_an_earlier_version_stored_as_they_were_are_read_beside_sealed_ones(
+    platform: Platform, viewing: Consented
+) -> None:
+    before = await platform.timelines.read_frames(viewing.tenant, viewing.session)
+    (batch,) = fold_deliveries([frames(viewing, *range(100, 110)), frames(viewing, 99, happy=1)]).batches
+    plain = PostgresResultStore(platform.pool, clock=lambda: platform.now)
+    await plain.commit(batch, holder=HOLDER, leases=platform.leases)
+    mixed = await platform.timelines.read_frames(viewing.tenant, viewing.session)
+    assert mixed["frame"].tolist() == list(range(110))
+    assert np.array_equal(mixed[:100], before)
+    assert {bytes(row) for row in mixed["probabilities"]} == {bytes([200, 55, 0, 0, 0, 0])}
+
+
 async def test_frames_that_come_after_sealing_are_sealed_too_and_none_twice(
     platform: Platform, viewing: Consented, database: Database
 ) -> None:
@@ -197,7 +228,7 @@ async def test_frames_that_come_after_sealing_are_sealed_too_and_none_twice(
     await platform.turn(after=timedelta(seconds=5))
     assert np.array_equal(await platform.timelines.read_frames(viewing.tenant, viewing.session), mixed)
     assert count_rows(database, "frame_pack") == 0
-    assert count_rows(database, "custody.session_key") == 1
+    assert platform.custody.count(viewing.tenant, viewing.session) == 1
 
 
 async def test_a_session_silent_for_a_minute_is_closed_as_lost_and_sealed(
@@ -285,15 +316,16 @@ async def test_a_session_without_a_face_stays_live_while_its_counters_arrive(
 
 
 async def test_a_sealed_timeline_is_unreadable_without_its_key_or_under_another(
-    platform: Platform, viewing: Consented, database: Database, pool: Pool
+    platform: Platform, viewing: Consented, pool: Pool, tmp_path: Path
 ) -> None:
     await platform.write(event(viewing, "closed"))
     await platform.turn(after=timedelta(seconds=5))
-    other = Timelines(pool, LocalKeyCustody(bytes(32)))
+    prepare_keys(tmp_path / "others")
+    other = FileKeyCustody(tmp_path / "others")
+    other.key(viewing.tenant, viewing.session)
     with pytest.raises(CustodyError):
-        await other.read_frames(viewing.tenant, viewing.session)
-    with psycopg.connect(database.admin_url) as admin:
-        admin.execute("DELETE FROM custody.session_key")
+        await Timelines(pool, other).read_frames(viewing.tenant, viewing.session)
+    platform.custody.destroy(viewing.tenant, viewing.session)
     with pytest.raises(CustodyError, match="key is gone"):
         await platform.timelines.read_frames(viewing.tenant, viewing.session)
 
@@ -335,7 +367,8 @@ async def test_a_withdrawn_session_leaves_no_row_no_key_and_a_signed_receipt(
     claims = verify_deletion_receipt(receipts[0].receipt_jws, platform.signing_key.public_key())
     assert (claims.session, claims.pseudonym, claims.reason) == (viewing.session, "viewer-1", "withdrawal")
     assert claims.counts["delete_frames"] == ((0, 0) if is_sealed else (4, 0))
-    assert claims.counts["destroy_key"] == ((1, 0) if is_sealed else (0, 0))
+    assert claims.counts["destroy_key"] == (1, 0)
+    assert platform.custody.count(viewing.tenant, viewing.session) == 0
     assert claims.counts["delete_facts"] == (3, 0), "a gap, counters, a model"
     assert claims.counts["mark_erased"] == (1, 0)
 

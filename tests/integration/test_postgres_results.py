@@ -10,7 +10,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cloud.adapters.key_custody import LocalKeyCustody
 from cloud.adapters.postgres.connection import Pool, platform_transaction, tenant_transaction
 from cloud.adapters.postgres.leases import PostgresLeaseStore
 from cloud.adapters.postgres.registry import Registry
@@ -23,6 +22,7 @@ from cloud.ports.changes import Counted, FramesSkipped, SegmentBegan
 from cloud.ports.records import SessionState
 from cloud.ports.storage import Lease, TenantBatch
 from cloud.ports.streams import Delivery
+from tests.fixtures_keys import NO_KEYS
 from tests.fixtures_postgres import NOW, Consented
 from tests.unit.cloud.score_records import START_UTC_US, event_entry, score, scores_entry
 
@@ -51,7 +51,7 @@ def results(pool: Pool) -> PostgresResultStore:
 
 @pytest.fixture
 def timelines(pool: Pool) -> Timelines:
-    return Timelines(pool, LocalKeyCustody(bytes(32)))
+    return Timelines(pool, NO_KEYS)
 
 
 @pytest.fixture

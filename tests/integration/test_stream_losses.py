@@ -15,7 +15,6 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from redis.asyncio import Redis
 
 from cloud.adapters.aiortc_peer import AiortcPeerEngine
-from cloud.adapters.key_custody import LocalKeyCustody
 from cloud.adapters.postgres.connection import Pool
 from cloud.adapters.postgres.leases import PostgresLeaseStore
 from cloud.adapters.postgres.registry import Registry
@@ -36,6 +35,7 @@ from cloud.workers.ingest import IngestParts, serve
 from cloud.workers.lifecycle_streams import shed_results
 from privacy.wire.codec import encode_message
 from privacy.wire.messages import Answer, Counters, Gap, Segment
+from tests.fixtures_keys import NO_KEYS
 from tests.fixtures_peers import OfferingPeer
 from tests.fixtures_postgres import Consented
 from tests.fixtures_street import Platform, Viewer, eventually, utc_us
@@ -127,7 +127,7 @@ async def test_what_was_reported_before_redis_was_killed_reaches_the_session(
 
 
 async def is_told(pool: Pool, known: Consented, *, captured: int) -> bool:
-    timelines = Timelines(pool, LocalKeyCustody(bytes(32)))
+    timelines = Timelines(pool, NO_KEYS)
     gaps = await timelines.read_gaps(known.tenant, known.session)
     counters = await timelines.read_counters(known.tenant, known.session)
     segments = await timelines.read_segments(known.tenant, known.session)
@@ -155,7 +155,7 @@ async def test_results_that_leave_a_full_stream_are_flagged_as_lost_and_reports_
     assert await results.depth(range(SHARDS)) <= 20 + 3
     async with aggregating(redis_client, pool):
         await eventually(lambda: is_drained(redis_client))
-    timelines = Timelines(pool, LocalKeyCustody(bytes(32)))
+    timelines = Timelines(pool, NO_KEYS)
     stored = (await timelines.read_frames(consented.tenant, consented.session))["frame"].tolist()
     (gap,) = await timelines.read_gaps(consented.tenant, consented.session)
     assert (stored, gap.first_frame, gap.last_frame, gap.reason) == (list(range(40, 60)), 0, 39, "lost")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -17,6 +18,7 @@ from cloud.adapters.postgres.rows import fetch_records
 from cloud.errors import NotFoundError
 from cloud.lifecycle.due import to_utc_us
 from cloud.ports.records import ErasureJob
+from cloud.ports.storage import KeyCustody
 from privacy.erasure import ErasurePlan, ErasureStep, StepOutcome, sign_deletion_receipt
 from privacy.ids import SessionId, TenantId
 
@@ -38,8 +40,9 @@ _Q = load_queries("erasures")
 class PostgresErasures:
     """The queue of deletions, and what they delete here."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, custody: KeyCustody) -> None:
         self._pool = pool
+        self._custody = custody
 
     async def list_pending(self, tenant: TenantId) -> list[ErasureJob]:
         """List up to `JOBS_PER_TURN` waiting deletions, oldest first.
@@ -95,6 +98,7 @@ class PostgresErasures:
 
         Raises:
             NotFoundError: no such session.
+            CustodyError: the keys cannot be reached; nothing was committed.
             ErasureError: a step left something; nothing was committed.
             StoreError: PostgreSQL cannot be reached.
             StreamError: Redis cannot, so that nothing could be measured; nothing was committed.
@@ -106,7 +110,7 @@ class PostgresErasures:
             row = await (await connection.execute(_Q["lock_session"], values)).fetchone()
             if row is None:
                 raise NotFoundError("no such session")
-            rows = await _delete_rows(connection, plan, values)
+            rows = await self._delete(connection, plan, values)
             receipt_id = uuid4()
             receipt = sign_deletion_receipt(
                 plan,
@@ -120,21 +124,22 @@ class PostgresErasures:
             await _record(connection, plan, {**values, "receipt_id": receipt_id, "receipt_jws": receipt}, now)
         return receipt
 
-
-async def _delete_rows(
-    connection: Connection, plan: ErasurePlan, values: Mapping[str, Any]
-) -> list[StepOutcome]:
-    """Do the plan's steps in the database, then count what each of them left."""
-    gone = [
-        (step, (await connection.execute(_Q[statement], values)).rowcount)
-        for step, statement in _STATEMENTS.items()
-        if step in plan.steps
-    ]
-    left = await (await connection.execute(_Q["count_left"], values)).fetchone()
-    return [
-        StepOutcome(step=step, before=count + after, after=after)
-        for (step, count), after in zip(gone, left or (), strict=True)
-    ]
+    async def _delete(
+        self, connection: Connection, plan: ErasurePlan, values: Mapping[str, Any]
+    ) -> list[StepOutcome]:
+        """Destroy the key and do the plan's steps in the database, then count what each of them left."""
+        keys = await asyncio.to_thread(self._custody.destroy, plan.tenant, plan.session)
+        gone = {
+            step: (await connection.execute(_Q[statement], values)).rowcount
+            for step, statement in _STATEMENTS.items()
+        }
+        gone[ErasureStep.DESTROY_KEY] += keys
+        row = await (await connection.execute(_Q["count_left"], values)).fetchone()
+        left = dict(zip(_STATEMENTS, row or (), strict=True))
+        left[ErasureStep.DESTROY_KEY] += await asyncio.to_thread(
+            self._custody.count, plan.tenant, plan.session
+        )
+        return [StepOutcome(step=step, before=gone[step] + left[step], after=left[step]) for step in gone]
 
 
 async def _record(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
 from numpy.typing import NDArray
 
-from cloud.adapters.postgres.connection import Connection, Pool, tenant_transaction
+from cloud.adapters.postgres.connection import Pool, tenant_transaction
 from cloud.adapters.postgres.queries import load_queries
 from cloud.adapters.postgres.timelines import read_frames_within
 from cloud.lifecycle.due import SealBounds
@@ -68,7 +69,7 @@ class TimelineSealer:
             if len(frames):
                 opted_out = frozenset(Expression(name) for name in row[1])
                 seconds = self._fold_seconds(frames, row[2], opted_out)
-                key = await self._key(connection, tenant, session, now)
+                key = await asyncio.to_thread(self._custody.key, tenant, session)
                 for level, rows in ((Level.FRAME, frames), (Level.SECOND, seconds)):
                     blob = seal_timeline(key, rows, tenant=tenant, session=session, level=level)
                     sealed = {**values, "level": str(level), "blob": blob, "frames": len(frames)}
@@ -76,15 +77,3 @@ class TimelineSealer:
                 await connection.execute(_Q["delete_packs"], values)
             await connection.execute(_Q["mark_sealed"], values)
             return len(frames)
-
-    async def _key(
-        self, connection: Connection, tenant: TenantId, session: SessionId, now: datetime
-    ) -> bytes:
-        values: dict[str, Any] = {"tenant": tenant, "session": session}
-        row = await (await connection.execute(_Q["find_key"], values)).fetchone()
-        if row is not None:
-            return self._custody.open_key(tenant, session, wrapped=bytes(row[0]), kek_id=row[1])
-        key, wrapped = self._custody.new_key(tenant, session)
-        values |= {"wrapped": wrapped, "kek_id": self._custody.kek_id, "now": now}
-        await connection.execute(_Q["insert_key"], values)
-        return key

@@ -12,12 +12,14 @@ from cloud.adapters.postgres.connection import Connection, Pool, tenant_transact
 from cloud.adapters.postgres.queries import load_queries
 from cloud.aggregate.latency import dense_histogram
 from cloud.aggregate.packs import count_duplicates, frames_of_packs, merge_frames
+from cloud.aggregate.sealed_packs import open_packs
 from cloud.errors import CustodyError
 from cloud.lifecycle.timeline_blobs import SECOND_DTYPE, Level, open_timeline
 from cloud.ports.changes import Counted, FramesSkipped, SegmentBegan
 from cloud.ports.frames import Records
 from cloud.ports.scoring import ScoredFrames, ScoringModel
 from cloud.ports.storage import KeyCustody
+from privacy.at_rest import SlotSealer
 from privacy.ids import SessionId, TenantId
 
 _Q = load_queries("timelines")
@@ -40,7 +42,7 @@ class Timelines:
             Array of `cloud.aggregate.slots.FRAME_DTYPE`, ordered by frame, face and segment.
 
         Raises:
-            CustodyError: the sealed part cannot be opened.
+            CustodyError: they cannot be opened.
         """
         async with tenant_transaction(self._pool, tenant) as connection:
             return await read_frames_within(connection, tenant, session, self._custody)
@@ -124,11 +126,13 @@ async def read_frames_within(
     """Read frames within the caller's transaction: sealed ones first, then those of hot packs.
 
     Raises:
-        CustodyError: the sealed part cannot be opened.
+        CustodyError: they cannot be opened.
     """
     cursor = connection.cursor(binary=True)
     await cursor.execute(_Q["read_packs"], {"tenant": tenant, "session": session})
-    hot = frames_of_packs(await cursor.fetchall())
+    packs = await cursor.fetchall()
+    key = custody.find_key(tenant, session) if packs else None
+    hot = frames_of_packs(open_packs(packs, SlotSealer(key) if key else None))
     sealed = await read_sealed(connection, tenant, session, Level.FRAME, custody)
     if sealed is None:
         return hot
@@ -149,8 +153,7 @@ async def read_sealed(
     row = await cursor.fetchone()
     if row is None:
         return None
-    blob, wrapped, kek_id = row
-    if wrapped is None:
+    key = custody.find_key(tenant, session)
+    if key is None:
         raise CustodyError("the session's data key is gone")
-    key = custody.open_key(tenant, session, wrapped=bytes(wrapped), kek_id=kek_id)
-    return open_timeline(key, bytes(blob), tenant=tenant, session=session, level=level)
+    return open_timeline(key, bytes(row[0]), tenant=tenant, session=session, level=level)

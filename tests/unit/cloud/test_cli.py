@@ -70,7 +70,7 @@ def test_init_makes_a_closed_directory_once(tmp_path: Path, capsys: pytest.Captu
     state = tmp_path / "state"
     assert main(["init", "--state", str(state), "--json"]) == 0
     made = json.loads(capsys.readouterr().out)["made"]
-    assert {"signing.key", "signing.pub", "kek.key", "admin.token", "pool/bundle.jws"} <= set(made)
+    assert {"signing.key", "signing.pub", "keys/kek", "admin.token", "pool/bundle.jws"} <= set(made)
     before = {path: path.read_bytes() for path in state.rglob("*") if path.is_file()}
     assert main(["init", "--state", str(state)]) == 0
     assert "nothing changed" in capsys.readouterr().out

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from cloud.config import Bind, ClassifierEngine, Role, load_settings, parse_bind
@@ -36,6 +38,18 @@ def test_a_process_sees_only_the_secrets_it_needs() -> None:
     ingest = load_settings(Role.INGEST, environ=everything)
     assert ingest.redis_url
     assert ingest.database_url == "" and ingest.database_owner_url == ""
+
+
+def test_data_keys_are_in_the_state_directory_unless_a_directory_is_named() -> None:
+    assert load_settings(Role.API, environ=API).keys_dir == Path("/state/keys")
+    named = {**API, "COUNTENANCE_KEYS_DIR": "/elsewhere"}
+    assert load_settings(Role.LIFECYCLE, environ=named).keys_dir == Path("/elsewhere")
+    aggregate = {name: value for name, value in named.items() if name != "COUNTENANCE_STATE_DIR"}
+    assert load_settings(Role.AGGREGATE, environ=aggregate).keys_dir == Path("/elsewhere")
+    with pytest.raises(ConfigError, match="KEYS_DIR is not set"):
+        load_settings(
+            Role.AGGREGATE, environ={n: v for n, v in aggregate.items() if n != "COUNTENANCE_KEYS_DIR"}
+        )
 
 
 def test_addresses_with_passwords_stay_out_of_the_repr() -> None:

@@ -11,7 +11,6 @@ from cloud.platform_keys import (
     DirectoryKeyring,
     ensure_pool_key,
     init_state,
-    load_kek,
     load_pool_keys,
     load_signing_key,
     load_signing_public_key,
@@ -82,7 +81,6 @@ def test_a_lost_public_half_is_made_again_from_the_private_one(state: Path) -> N
     ("name", "read"),
     [
         ("signing.key", load_signing_key),
-        ("kek.key", load_kek),
         ("admin.token", read_admin_token),
         ("pool/bundle.jws", read_key_bundle),
     ],

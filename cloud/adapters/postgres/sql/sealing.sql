@@ -29,12 +29,8 @@ SELECT s.state, s.opted_out, t.duration_ms FROM session s
 JOIN title t ON t.tenant_id = s.tenant_id AND t.id = s.title_id
 WHERE s.tenant_id = %(tenant)s AND s.id = %(session)s FOR NO KEY UPDATE OF s
 
--- name: find_key
-SELECT wrapped, kek_id FROM custody.session_key WHERE tenant_id = %(tenant)s AND session_id = %(session)s
-
--- name: insert_key
-INSERT INTO custody.session_key (tenant_id, session_id, wrapped, kek_id, created_at)
-VALUES (%(tenant)s, %(session)s, %(wrapped)s, %(kek_id)s, %(now)s)
+-- name: take_keys
+DELETE FROM custody.session_key WHERE tenant_id = %(tenant)s RETURNING session_id, wrapped, kek_id
 
 -- name: put_sealed
 INSERT INTO sealed_timeline AS t (tenant_id, session_id, level, blob, frames, sealed_at)

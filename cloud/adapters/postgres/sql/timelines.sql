@@ -4,8 +4,7 @@ WHERE tenant_id = %(tenant)s AND session_id = %(session)s
 ORDER BY bucket, face, segment
 
 -- name: read_sealed
-SELECT t.blob, k.wrapped, k.kek_id FROM sealed_timeline t
-LEFT JOIN custody.session_key k ON k.tenant_id = t.tenant_id AND k.session_id = t.session_id
+SELECT t.blob FROM sealed_timeline t
 WHERE t.tenant_id = %(tenant)s AND t.session_id = %(session)s AND t.level = %(level)s
 
 -- name: read_gaps
