@@ -33,6 +33,8 @@ LEARNING = "models.expression.commands.learning"
 DISTILLING = "models.expression.commands.distilling"
 EXPORTING = "models.expression.commands.exporting"
 MEASURING = "models.expression.commands.measuring"
+DEVELOPING = "models.expression.commands.developing"
+BROADENING = "models.expression.commands.broadening"
 
 
 def add_models_commands(subparsers: Any) -> None:
@@ -52,9 +54,11 @@ def add_models_commands(subparsers: Any) -> None:
     commands = models.add_subparsers(dest="models_command", required=True, metavar="COMMAND")
     _add_train(commands)
     _add_distil(commands)
+    _add_broaden(commands)
     _add_prune(commands)
     _add_quantise(commands)
     _add_choose(commands)
+    _add_develop(commands)
     _add_compare(commands)
     _add_calibrate(commands)
     _add_framing(commands)
@@ -175,6 +179,28 @@ def _add_distil(commands: Any) -> None:
     _add_run_options(parser)
 
 
+def _add_broaden(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "broaden",
+        "go on with a second teacher, unlabelled faces and faces at rest that are made to frown",
+        "KERAS_BACKEND=torch countenance models broaden --data DIR --config student_broad.toml --out out/broad",
+        module=BROADENING,
+    )
+    _add_data(parser)
+    _add_config(parser)
+    parser.add_argument(
+        "--start", type=Path, metavar="KERAS", help="network to go on from (default: the shipped one)"
+    )
+    parser.add_argument(
+        "--soft-labels",
+        type=Path,
+        metavar="PATH",
+        help="earlier teachers' answers (default: those that ship)",
+    )
+    _add_run_options(parser)
+
+
 def _add_prune(commands: Any) -> None:
     parser = _command(
         commands,
@@ -253,6 +279,30 @@ def _add_choose(commands: Any) -> None:
     )
     parser.add_argument(
         "--mirrored", action="store_true", help="take each answer's mean with that about the mirror image"
+    )
+    parser.add_argument("--json", action="store_true", help="print the figures as JSON")
+    _add_threads(parser)
+
+
+def _add_develop(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "develop",
+        "score networks on pictures unlike those they learned from: by this and `choose`, never by one alone, a network is chosen",
+        "countenance models develop --data DIR out/run/averaged.keras",
+        module=DEVELOPING,
+    )
+    _add_data(parser)
+    _add_config(parser)
+    parser.add_argument(
+        "networks",
+        nargs="+",
+        type=Path,
+        metavar="KERAS",
+        help="what train wrote; run.json beside it states its prior",
+    )
+    parser.add_argument(
+        "--against", type=Path, metavar="KERAS", help="the network to be replaced (default: the shipped one)"
     )
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     _add_threads(parser)

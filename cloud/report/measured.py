@@ -22,7 +22,7 @@ TEST_SETS = {
     "rafdb": "RAF-DB test",
     "ferplus": "FER+ PrivateTest",
     "fer2013": "FER2013 PrivateTest, original labels",
-    "muxspace": "muxspace, pictures of another kind than it learnt from",
+    "muxspace": "muxspace, pictures of another kind than it learnt from (development set)",
 }
 """Test sets by their name in a card, as a reader knows them; others are shown under their own name."""
 

@@ -21,7 +21,7 @@ _TEST_FIGURES = {
     "rafdb_macro_recall": "right on RAF-DB test, each expression counting equally",
     "ferplus_accuracy": "right on FER+ PrivateTest",
     "fer2013_accuracy": "right on FER2013 PrivateTest",
-    "muxspace_accuracy": "right on muxspace, pictures of another kind than it learnt from",
+    "muxspace_accuracy": "right on muxspace, pictures of another kind than it learnt from (development set)",
     "ece_max": "largest calibration error",
 }
 

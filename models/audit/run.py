@@ -37,11 +37,11 @@ from models.audit.peers import FindFaces, HaarWorker, open_peers
 from models.audit.street import GREY48, is_street_here, send_pictures
 from models.audit.street_loss import HEADLINE_SETS, STREET_SETS, street_loss
 from models.errors import DatasetError
+from models.expression.data.cutting import BORDER_SHARE
 from models.expression.loading import ExpressionArtifact
 from models.expression.measuring.clips import CLIPS, clip_figures, reader_of
 from models.expression.measuring.engines import Predictor
 from models.expression.measuring.evaluate import TestSet, load_test_sets
-from models.expression.measuring.framing import BORDER_SHARE
 from models.expression.temporal import filter_of
 from models.face_detector.runtime import Detector
 from models.manifest import Manifest

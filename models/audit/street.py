@@ -26,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.errors import DatasetError
-from models.expression.measuring.framing import BORDER_SHARE, frame_picture
+from models.expression.data.cutting import BORDER_SHARE, frame_picture
 from models.manifest import load_manifest
 
 UInt8Array = npt.NDArray[np.uint8]

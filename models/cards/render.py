@@ -16,7 +16,7 @@ _SET_TITLES = {
     "rafdb": "RAF-DB test",
     "ferplus": "FER+ PrivateTest (more than half of ten votes on one of the six)",
     "fer2013": "FER2013 PrivateTest, original labels (noisier than FER+, and in conflict with it)",
-    "muxspace": "muxspace (shifted, never trained on, noisy labels)",
+    "muxspace": "muxspace (development set for shift, never trained on, noisy labels)",
     "folder": "test folder",
 }
 _SHORT_TITLES = {

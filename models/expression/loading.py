@@ -5,7 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+
 from models.errors import ManifestError
+from models.expression.own_neutral import read_neutral_logits
+from models.expression.prior import read_prior
 from models.expression.regions import RegionalCalibration, read_calibration
 from models.expression.scope import ScopeRule
 from models.expression.taxonomy import LABELS, LOGIT_WIDTHS, N_LABELS
@@ -26,6 +31,8 @@ class ExpressionArtifact:
         confident_above: confidence above which validation accuracy reached 98 %; 1.0 if it never did.
         n_logits: columns of the network's output, one of `taxonomy.LOGIT_WIDTHS`.
         scope: when a face shows none of the six; None for a network of six logits, which cannot tell.
+        prior: float64 (6,), shares of the labels that the logits carry as prior, at the temperature.
+        neutral_logits: float64 (6,), mean logits of faces at rest; None where the manifest states none.
     """
 
     manifest: Manifest
@@ -35,6 +42,8 @@ class ExpressionArtifact:
     confident_above: float
     n_logits: int
     scope: ScopeRule | None
+    prior: npt.NDArray[np.float64]
+    neutral_logits: npt.NDArray[np.float64] | None
 
 
 def load_expression(directory: Path = EXPRESSION_DIR) -> ExpressionArtifact:
@@ -67,6 +76,8 @@ def load_expression(directory: Path = EXPRESSION_DIR) -> ExpressionArtifact:
         confident_above=calibration.own.confident_above,
         n_logits=n_logits,
         scope=_scope(manifest, n_logits),
+        prior=read_prior(manifest.parameters),
+        neutral_logits=read_neutral_logits(manifest.parameters),
     )
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from models.errors import ModelsError, PictureError
 from models.expression.loading import EXPRESSION_DIR
+from models.expression.prior import CARRIED, PRIORS, UNIFORM
 
 EXIT_OK, EXIT_UNREADABLE = 0, 2
 
@@ -22,6 +23,8 @@ examples:
   countenance models predict *.jpg --json                   one JSON object per picture
   countenance models predict face.png --crop                the picture already is one upright face
   countenance models predict face.jpg --opt-out disgust     leave an expression out
+  countenance models predict *.jpg --prior audience         expect much neutral, as of people who watch something
+  countenance models predict ann/*.jpg --neutral ann/1.jpg  one person's pictures, of which the first shows her at rest
 
 An answer is uncertain where the network is not sure enough (confidence below the manifest's threshold), shows none of
 the six expressions, or sees a face that is too small, blurred, dark, bright, turned away or cut off. It says what a
@@ -71,6 +74,21 @@ def add_predict_command(commands: Any) -> None:
         metavar="LABEL",
         help="leave an expression out; may be repeated",
     )
+    parser.add_argument(
+        "--prior",
+        default=UNIFORM,
+        choices=(*PRIORS, CARRIED),
+        help="how frequent expressions are expected to be; carried: as the network learned (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--neutral",
+        nargs="+",
+        action="extend",
+        type=Path,
+        default=[],
+        metavar="FILE",
+        help="pictures of the one person in all others, at rest: what that face always shows is taken out",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object per picture")
     parser.set_defaults(handler=predict)
 
@@ -89,7 +107,10 @@ def predict(arguments: argparse.Namespace) -> int:
             variant=arguments.variant,
             opt_out=arguments.opt_out,
             is_crop=arguments.crop,
+            prior=arguments.prior,
         )
+        if arguments.neutral:
+            reader.learn_neutral(arguments.neutral)
     except ModelsError as error:
         print(f"countenance models: {error}", file=sys.stderr)
         return EXIT_UNREADABLE
@@ -113,7 +134,11 @@ def describe(found: dict[str, Any]) -> str:
     if not faces:
         why = ", ".join(_WORDS[reason] for reason in found["reasons"])
         return f"{found['image']}: {why} (if it is cut to one face already, add --crop)"
-    head = f"{found['image']}: {len(faces)} face{'s' if len(faces) > 1 else ''}"
+    head = (
+        f"{found['image']}: {len(faces)} face{'s' if len(faces) > 1 else ''}, prior {found['prior']['name']}"
+    )
+    if found["own_neutral"]:
+        head += ", own neutral taken out"
     return "\n".join([head, *(_line(number, face) for number, face in enumerate(faces, 1))])
 
 

@@ -7,17 +7,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
+from models.errors import ManifestError, PictureError
 from models.expression.inference import opt_out_mask
 from models.expression.loading import load_expression
 from models.expression.measuring.engines import litert_predictor
+from models.expression.own_neutral import neutral_offset
+from models.expression.prior import UNIFORM, describe_prior, named_prior
 from models.face_crop.quality import is_dark
 from models.face_crop.shrinking import UInt8Array
 from models.face_detector.runtime import Detector
 from models.face_detector.still_search import find_faces
 from models.manifest import ARTIFACTS_DIR, load_manifest
 from models.predict.pictures import read_picture, shown
-from models.predict.reading import DoubtLimits, Sample, answer, sample_crop, sample_face
+from models.predict.reading import DoubtLimits, Sample, answer, read_logits, sample_crop, sample_face
+
+Float64Array = npt.NDArray[np.float64]
 
 NO_FACE, TOO_DARK = "no_face", "too_dark"
 
@@ -30,19 +36,29 @@ class PictureReader:
         variant: of the expression artifact, `int8` or `float32`.
         opt_out: labels of expressions that must not be looked at.
         is_crop: each picture is already cut to one upright face.
+        prior: name of the prior to answer for; see `models.expression.prior`.
 
     Raises:
-        ModelsError: an artifact is damaged, or a label is unknown.
+        ModelsError: an artifact is damaged, or a label or prior is unknown.
     """
 
     def __init__(
-        self, artifact: Path, *, variant: str = "int8", opt_out: Sequence[str] = (), is_crop: bool = False
+        self,
+        artifact: Path,
+        *,
+        variant: str = "int8",
+        opt_out: Sequence[str] = (),
+        is_crop: bool = False,
+        prior: str = UNIFORM,
     ) -> None:
         self._opted_out = opt_out_mask(opt_out)
         self._artifact = load_expression(artifact)
         manifest = self._artifact.manifest
         self._predictor = litert_predictor(manifest.read(variant), side_px=self._artifact.input_side_px)
         self._digests = {"expression": manifest.variant(variant).sha256}
+        self._prior = named_prior(prior, self._artifact.prior)
+        self._stated = describe_prior(prior, self._prior)
+        self._offset: Float64Array | None = None
         self._limits = DoubtLimits()
         self._detector: Detector | None = None
         if not is_crop:
@@ -50,12 +66,33 @@ class PictureReader:
             self._detector = Detector(detector.read())
             self._digests["face_detector"] = detector.variant().sha256
 
+    def learn_neutral(self, paths: Sequence[Path]) -> None:
+        """Take a person's own face at rest out of every later answer: the largest face in each of these pictures.
+
+        Raises:
+            PictureError: one cannot be read, or shows no face.
+            ManifestError: the artifact does not say how faces at rest are usually read.
+        """
+        usual = self._artifact.neutral_logits
+        if usual is None:
+            raise ManifestError(
+                "the artifact does not say how faces at rest are usually read (neutral_logits)"
+            )
+        samples = []
+        for path in paths:
+            found = self._samples(read_picture(path), shown(Path(path.name)))
+            if not found:
+                raise PictureError(f"no face was found in {shown(path)}, which was to show one at rest")
+            samples.append(found[0])
+        self._offset = neutral_offset(read_logits(samples, self._predictor), usual)
+
     def read(self, path: Path) -> dict[str, Any]:
         """Read one picture.
 
         Returns:
             Ready for JSON: image, width_px, height_px, faces (largest first; see `reading.answer`), reasons (why
-            there is none), artifacts (digests of the networks).
+            there is none), prior (that the answers are for), own_neutral (whether one was taken out), artifacts (digests
+            of the networks).
 
         Raises:
             PictureError: it cannot be read.
@@ -66,6 +103,8 @@ class PictureReader:
             self._predictor,
             self._artifact,
             opted_out=self._opted_out,
+            prior=self._prior,
+            offset=self._offset,
         )
         return {
             "image": shown(path),
@@ -73,6 +112,8 @@ class PictureReader:
             "height_px": picture.shape[0],
             "faces": faces,
             "reasons": [] if faces else _why_none(picture),
+            "prior": self._stated,
+            "own_neutral": self._offset is not None,
             "artifacts": self._digests,
         }
 

@@ -9,13 +9,15 @@ from typing import Any
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from models.errors import PictureError
 from models.expression.inference import BoolArray, Float64Array, score_logits
 from models.expression.loading import ExpressionArtifact
 from models.expression.measuring.engines import Predictor
+from models.expression.prior import at_prior
 from models.expression.scope import out_of_scope
-from models.expression.taxonomy import LABELS
+from models.expression.taxonomy import LABELS, N_LABELS
 from models.face_crop.alignment import CROP_SIDE_PX, crop_matrix, cut_crop
 from models.face_crop.quality import Quality, brightness_of, measure, sharpness_of
 from models.face_crop.shrinking import UInt8Array
@@ -121,7 +123,13 @@ def sample_crop(picture: UInt8Array, name: str, limits: DoubtLimits) -> Sample:
 
 
 def answer(
-    samples: Sequence[Sample], predictor: Predictor, artifact: ExpressionArtifact, *, opted_out: BoolArray
+    samples: Sequence[Sample],
+    predictor: Predictor,
+    artifact: ExpressionArtifact,
+    *,
+    opted_out: BoolArray,
+    prior: Float64Array | None = None,
+    offset: Float64Array | None = None,
 ) -> list[dict[str, Any]]:
     """Read the expression in every sample.
 
@@ -130,6 +138,8 @@ def answer(
         predictor: the variant of the artifact to run.
         artifact: for calibration, threshold and scope.
         opted_out: bool (6,), expressions that must not be looked at.
+        prior: float64 (6,), to answer for; None: what the artifact's logits carry.
+        offset: float64 (6,), a person's own neutral, taken out of the logits; None: nobody's.
 
     Returns:
         One object per sample, ready for JSON: box, expression, confidence, uncertain, reasons, probabilities,
@@ -137,8 +147,13 @@ def answer(
     """
     if not samples:
         return []
-    logits = predictor([sample.crop[..., ::-1] for sample in samples])
-    scores = score_logits(logits, temperature=artifact.temperature, opted_out=opted_out)
+    logits = read_logits(samples, predictor)
+    moved = np.array(logits, np.float64)
+    if prior is not None:
+        moved = at_prior(moved, carried=artifact.prior, wanted=prior, temperature=artifact.temperature)
+    if offset is not None:
+        moved[:, :N_LABELS] -= offset
+    scores = score_logits(moved, temperature=artifact.temperature, opted_out=opted_out)
     outside = out_of_scope(logits, artifact.scope, opted_out=opted_out)
     answers = []
     for i, sample in enumerate(samples):
@@ -160,6 +175,11 @@ def answer(
             }
         )
     return answers
+
+
+def read_logits(samples: Sequence[Sample], predictor: Predictor) -> npt.NDArray[np.float32]:
+    """Return the network's logits about samples, float32 (n, 6 or 7)."""
+    return predictor([sample.crop[..., ::-1] for sample in samples])
 
 
 def quality_doubts(quality: Quality, outside: float, limits: DoubtLimits) -> tuple[Doubt, ...]:

@@ -6,7 +6,9 @@ References:
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 import numpy as np
@@ -116,3 +118,19 @@ def scale_labels(model: keras.Model, validation: PackedFaces) -> LabelScaling:
     bias[:N_LABELS] = scaling.apply(bias[:N_LABELS])
     model.get_layer("logits").set_weights([kernel, bias])
     return scaling
+
+
+def unfold_scales(model: keras.Model, parameters: Mapping[str, Any]) -> None:
+    """Take out of the last layer what `scale_labels` once folded in, as an artifact's manifest states it.
+
+    Args:
+        model: network with a dense layer named "logits", changed in place.
+        parameters: of the manifest; without `label_scales` nothing is done.
+    """
+    if "label_scales" not in parameters:
+        return
+    scales, offsets = (np.asarray(parameters[name], np.float64) for name in ("label_scales", "label_offsets"))
+    kernel, bias = model.get_layer("logits").get_weights()
+    kernel[:, :N_LABELS] /= scales
+    bias[:N_LABELS] = (bias[:N_LABELS] - offsets) / scales
+    model.get_layer("logits").set_weights([kernel, bias])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -111,6 +111,7 @@ def run_training(
     start: Callable[[keras.Model], None] | None,
     views: LabelledViews | None = None,
     hints: Hints | None = None,
+    more_facts: Mapping[str, object] | None = None,
 ) -> int:
     """Train into `--out` and keep the run's facts there; see `train.train`."""
     import keras
@@ -124,6 +125,7 @@ def run_training(
     )
     facts["command"] = describe_command(arguments)
     facts["network"] = dict(config.network)
+    facts |= more_facts or {}
 
     def keep_facts(logs: object = None) -> None:
         (arguments.out / "run.json").write_text(json.dumps(facts, indent=2) + "\n", "utf-8")

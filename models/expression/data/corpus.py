@@ -23,11 +23,12 @@ from models.expression.data.datasets import (
 )
 from models.expression.data.splits import Part, guard_training, select_part
 from models.expression.preprocessing import resize_grey, to_grey
-from models.expression.taxonomy import OUT_OF_SCOPE, one_hot
+from models.expression.taxonomy import N_LABELS, OUT_OF_SCOPE, one_hot
 
 FERPLUS_ARCHIVE = "fer2013plus.zip"
 RAFDB_ARCHIVE = "rafdb.zip"
 MUXSPACE_ARCHIVE = "muxspace112.zip"
+LONDON_ARCHIVE = "london_faces.zip"
 
 UInt8Array = npt.NDArray[np.uint8]
 Progress = Callable[[Iterable[Picture]], Iterable[Picture]]
@@ -56,7 +57,7 @@ def read_learnable(data: Path) -> Iterator[Picture]:
 
 
 def known_test_digests(data: Path) -> frozenset[str]:
-    """Return the digests of all test files of the known archives in a data folder.
+    """Return the digests of all test and development files of the known archives in a data folder.
 
     Raises:
         DatasetError: an archive is malformed.
@@ -64,6 +65,7 @@ def known_test_digests(data: Path) -> frozenset[str]:
     digests = [
         digest_files(data / RAFDB_ARCHIVE, {"test"}),
         digest_files(data / FERPLUS_ARCHIVE, {"PrivateTest"}),
+        digest_files(data / LONDON_ARCHIVE, None),
     ]
     return frozenset().union(*digests, digest_files(data / MUXSPACE_ARCHIVE, None))
 
@@ -112,6 +114,18 @@ def read_parts(
         list(guard_training(parts[Part.TRAIN], forbidden=forbidden)),
         list(guard_training(scored, forbidden=forbidden)),
     )
+
+
+def home_shares(data: Path, *, validation_share: float) -> dict[str, npt.NDArray[np.float64]]:
+    """Return each source's shares of the six labels among its training pictures, float64 (6,), by source.
+
+    Raises:
+        DatasetError: nothing to read.
+    """
+    totals: dict[str, npt.NDArray[np.float64]] = {}
+    for picture in select_part(read_learnable(data), Part.TRAIN, validation_share=validation_share):
+        totals.setdefault(picture.source, np.zeros(N_LABELS))[:] += picture.target
+    return {source: np.asarray(total / total.sum()) for source, total in totals.items() if total.all()}
 
 
 def load_outside(

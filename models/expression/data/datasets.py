@@ -126,14 +126,14 @@ def read_rafdb(archive: Path, splits: Iterable[str] = ("train", "test")) -> Iter
 
 
 def read_muxspace(archive: Path) -> Iterator[Picture]:
-    """Yield the pictures of `muxspace112.zip`, all of split "test": it is never trained on.
+    """Yield the pictures of `muxspace112.zip`, all of split "development": none is trained on, networks are chosen by them.
 
     Raises:
         DatasetError: the archive or its table is missing or malformed.
     """
     with _open_archive(archive) as opened, _readable(archive):
         for row in _rows(opened, archive):
-            yield _labelled(opened.read(row["file"]), row, source="muxspace", split="test")
+            yield _labelled(opened.read(row["file"]), row, source="muxspace", split="development")
 
 
 def digest_files(archive: Path, splits: Set[str] | None) -> frozenset[str]:

@@ -16,7 +16,10 @@ TEST_SPLITS = frozenset({"test", "PrivateTest"})
 VALIDATION_SPLITS = frozenset({"PublicTest", "validation", "valid", "val"})
 WHOLLY_TRAINING_SPLITS = frozenset({"Training"})
 """FER2013's training split, which has an official validation split beside it (PublicTest)."""
-TEST_ONLY_SOURCES = frozenset({"muxspace"})
+TEST_ONLY_SOURCES = frozenset({"london_faces"})
+"""Sets that are only for testing, whatever split their pictures claim."""
+DEVELOPMENT_SOURCES = frozenset({"muxspace"})
+"""Sets by which networks are chosen and from which none learns, whatever split their pictures claim (ADR 0125)."""
 
 
 class Part(Enum):
@@ -24,6 +27,7 @@ class Part(Enum):
 
     TRAIN = "train"
     VALIDATION = "validation"
+    DEVELOPMENT = "development"
     TEST = "test"
 
 
@@ -39,6 +43,8 @@ def part_of(picture: Picture, *, validation_share: float) -> Part:
     """
     if picture.split in TEST_SPLITS or picture.source in TEST_ONLY_SOURCES:
         return Part.TEST
+    if picture.source in DEVELOPMENT_SOURCES:
+        return Part.DEVELOPMENT
     if picture.split in VALIDATION_SPLITS:
         return Part.VALIDATION
     if picture.split in WHOLLY_TRAINING_SPLITS:
@@ -57,20 +63,24 @@ def select_part(pictures: Iterable[Picture], part: Part, *, validation_share: fl
 
 
 def guard_training(pictures: Iterable[Picture], *, forbidden: Set[str] = frozenset()) -> Iterator[Picture]:
-    """Pass pictures through, and refuse the first that belongs to a test split.
+    """Pass pictures through, and refuse the first that belongs to a test split or to a development set.
 
     Args:
         pictures: what is about to be trained, calibrated or quantised on.
         forbidden: digests of files known to be test pictures, whatever split they claim here.
 
     Raises:
-        DatasetError: a picture is of a test split, or its file is a known test file.
+        DatasetError: a picture is of a test split or a development set, or its file is a known one of either.
     """
     for picture in pictures:
         if picture.split in TEST_SPLITS or picture.source in TEST_ONLY_SOURCES:
             raise DatasetError(f"refusing to learn from test picture {picture.file} of {picture.source}")
+        if picture.source in DEVELOPMENT_SOURCES:
+            raise DatasetError(
+                f"refusing to learn from development picture {picture.file} of {picture.source}"
+            )
         if picture.digest in forbidden:
             raise DatasetError(
-                f"refusing to learn from {picture.file} of {picture.source}: it is also a test picture"
+                f"refusing to learn from {picture.file} of {picture.source}: it is also a test or development picture"
             )
         yield picture

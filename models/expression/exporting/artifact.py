@@ -37,6 +37,7 @@ from models.expression.measuring.engines import Predictor, litert_predictor
 from models.expression.measuring.scoring import accuracy
 from models.expression.networks.architectures import count_macs
 from models.expression.networks.building import build_from_table, load_network
+from models.expression.own_neutral import NEUTRAL_LOGITS, mean_neutral
 from models.expression.preprocessing import INPUT_LIMIT, INPUT_SIDE_PX
 from models.expression.scope import in_scope_probability
 from models.expression.taxonomy import LABELS, N_LABELS
@@ -167,7 +168,7 @@ def calibrate_on_validation(
     int8: Predictor,
     float32: Predictor,
     outside: Sequence[UInt8Array] = (),
-) -> tuple[dict[str, float], dict[str, float]]:
+) -> tuple[dict[str, Any], dict[str, float]]:
     """Fit temperature (each source counting equally) and confidence threshold (for the worst source) on int8.
 
     Args:
@@ -177,7 +178,7 @@ def calibrate_on_validation(
         outside: validation pictures of none of the six; needed where the network has the seventh logit.
 
     Returns:
-        Parameters for serving (temperature, confident_above; with seven logits scope_temperature and
+        Parameters for serving (temperature, confident_above, neutral_logits; with seven logits scope_temperature and
         in_scope_above too), and validation figures.
 
     Raises:
@@ -195,7 +196,10 @@ def calibrate_on_validation(
         probabilities.max(axis=1), correct, validation.sources, wanted_accuracy=CONFIDENT_ACCURACY
     )
     float_predicted = float32(pictures)[:, :N_LABELS].argmax(axis=1)
-    parameters = {"temperature": temperature, "confident_above": threshold}
+    parameters: dict[str, Any] = {"temperature": temperature, "confident_above": threshold}
+    at_rest = validation.labels == LABELS.index("neutral")
+    if at_rest.any():
+        parameters[NEUTRAL_LOGITS] = [round(float(v), 4) for v in mean_neutral(logits[at_rest])]
     metrics = {
         "n": float(len(validation)),
         "accuracy_int8": accuracy(validation.labels, predicted),

@@ -68,12 +68,16 @@ def from_network(path: Path) -> Start:
     Raises:
         DatasetError: the file cannot be read; or, once it starts a network, is one of another shape.
     """
-    source = load_network(path)
+    return from_model(load_network(path), name=path.name)
+
+
+def from_model(source: keras.Model, *, name: str) -> Start:
+    """Return a start from a network of the same shape that is at hand; `name` is what a refusal calls it."""
 
     def start(model: keras.Model) -> None:
         if differs := first_difference(model, source):
             raise DatasetError(
-                f"{path.name} is a network of another shape: it has {differs[1]} "
+                f"{name} is a network of another shape: it has {differs[1]} "
                 f"where the configuration asks for {differs[0]}"
             )
         model.set_weights(source.get_weights())

@@ -41,6 +41,12 @@ class TrainingSettings:
     class_balance: float = 0.45
     soft_label_share: float = 0.7
     """Weight of a teacher's answer in the target, where soft labels are given."""
+    second_teacher_share: float = 0.5
+    """Say of the second teacher about labelled pictures, among the labels that it knows (`broaden`)."""
+    second_teacher_unlabelled: float = 0.5
+    """The same about pictures without a label."""
+    warped_each: int = 2500
+    """Most faces at rest of each source that are warped (`broaden`)."""
     hint_directions: int = 0
     """Directions of the teachers' pooled features that a student of views also learns; 0: none."""
     hint_weight: float = 1.0

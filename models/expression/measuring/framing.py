@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from models.expression.data.cutting import frame_picture
 from models.expression.data.datasets import Picture
 from models.expression.measuring.engines import Predictor
 from models.expression.taxonomy import N_LABELS
@@ -27,9 +28,6 @@ Float32Array = npt.NDArray[np.float32]
 
 JPEG_QUALITY = 75
 """Of the agent's first encoding."""
-
-BORDER_SHARE, BORDER_GREY = 0.5, 128
-"""What surrounds a picture, in its sides: data sets cut faces closer than the detector likes. Chosen on *training* pictures."""
 
 MIDDLE_Y = 0.56
 """Zooming keeps this height of the crop where it is: between eyes and mouth."""
@@ -99,30 +97,6 @@ def score_framing(faces: Sequence[SeenFace], framing: Framing, read: Predictor) 
     right = read(crops)[:, :N_LABELS].argmax(axis=1) == labels
     sources = np.array([face.source for face in faces])
     return {source: float(right[sources == source].mean()) for source in sorted(set(sources))}
-
-
-def frame_picture(picture: UInt8Array, *, share: float = BORDER_SHARE) -> UInt8Array:
-    """Put a grey border around a picture, `share` of its longer side wide.
-
-    Args:
-        picture: uint8 (h, w) or (h, w, 3), R, G, B.
-        share: width of the border, in sides.
-
-    Returns:
-        uint8 (h', w', 3), B, G, R.
-    """
-    code = cv2.COLOR_GRAY2BGR if picture.ndim == 2 else cv2.COLOR_RGB2BGR
-    width = round(share * max(picture.shape[:2]))
-    framed = cv2.copyMakeBorder(
-        cv2.cvtColor(picture, code),
-        width,
-        width,
-        width,
-        width,
-        cv2.BORDER_CONSTANT,
-        value=(BORDER_GREY, BORDER_GREY, BORDER_GREY),
-    )
-    return np.asarray(framed, np.uint8)
 
 
 def framings(

@@ -131,7 +131,7 @@ def test_learning_from_a_test_only_set_is_refused_whatever_its_split_says(tmp_pa
 
 def test_a_known_test_file_under_another_name_is_refused(tmp_path: Path) -> None:
     picture = next(read_rafdb(rafdb_archive(tmp_path)))
-    with pytest.raises(DatasetError, match="also a test picture"):
+    with pytest.raises(DatasetError, match="also a test or development picture"):
         list(guard_training([picture], forbidden={picture.digest}))
 
 

@@ -182,7 +182,7 @@ def test_calibration_fits_the_six_and_the_scope_apart() -> None:
     six = lambda pictures: network(pictures)[:, :6]  # noqa: E731
     alone, _ = calibrate_on_validation(_faces(300), int8=six, float32=six)
     assert parameters["temperature"] == alone["temperature"]
-    assert set(alone) == {"temperature", "confident_above"}
+    assert set(alone) == {"temperature", "confident_above", "neutral_logits"}
     assert 0 < parameters["in_scope_above"] < 1
     assert figures["outside_found"] == 1.0
     assert figures["inside_kept"] >= 0.95

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from skimage import data as samples
 
 from models.cli import add_models_commands
-from models.errors import PictureError
+from models.errors import ManifestError, PictureError
 from models.expression.loading import load_expression
+from models.expression.own_neutral import neutral_offset, read_neutral_logits
 from models.expression.taxonomy import LABELS
 from models.face_crop.quality import Pose, Quality
 from models.face_detector.still_search import FoundFace, find_faces
@@ -75,7 +76,7 @@ def test_several_faces_give_several_answers_largest_first(
     assert found["faces"][0]["box_xyxy_px"][0] > 650 > found["faces"][1]["box_xyxy_px"][2]
     assert command("predict", path) == 0
     text = capsys.readouterr().out.splitlines()
-    assert text[0].endswith("2 faces") and "happy" in text[1] and "happy" in text[2]
+    assert text[0].endswith("2 faces, prior uniform") and "happy" in text[1] and "happy" in text[2]
 
 
 def test_a_picture_without_a_face_says_so_and_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -119,6 +120,55 @@ def test_a_file_that_cannot_be_read_does_not_keep_others_from_being_read(
     assert "not a picture" in first["error"] and "No such file" in third["error"]
     assert second["faces"][0]["expression"] == "happy"
     assert "note.jpg is not a picture" in said.err
+
+
+def test_the_prior_is_named_and_much_neutral_makes_neutral_likelier(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    soft = cv2.GaussianBlur(PORTRAIT[70:200, 165:295], (0, 0), 6)
+    path = stored(tmp_path, "soft.png", soft)
+    said = {}
+    for name in ("uniform", "audience", "carried"):
+        [found] = predicted(capsys, path, "--crop", "--prior", name)
+        assert found["prior"]["name"] == name
+        assert sum(found["prior"]["shares"].values()) == pytest.approx(1.0, abs=1e-3)
+        said[name] = found["faces"][0]["probabilities"]
+    odds = {name: shares["neutral"] / shares["sad"] for name, shares in said.items()}
+    assert odds["audience"] == pytest.approx(4 * odds["uniform"], rel=0.1)
+    [default] = predicted(capsys, path, "--crop")
+    assert default["faces"][0]["probabilities"] == said["uniform"]
+    with pytest.raises(SystemExit):
+        command("predict", path, "--prior", "natural")
+
+
+def test_what_a_persons_face_always_shows_is_taken_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    smile = stored(tmp_path, "smile.png", PORTRAIT)
+    [plain] = predicted(capsys, smile)
+    [known] = predicted(capsys, smile, "--neutral", smile, smile)
+    assert plain["own_neutral"] is False and known["own_neutral"] is True
+    was, now = (found["faces"][0]["probabilities"]["neutral"] for found in (plain, known))
+    assert was < 0.05 < now
+    assert command("predict", smile, "--neutral", smile) == 0
+    assert "own neutral taken out" in capsys.readouterr().out
+    empty = stored(tmp_path, "empty.png", np.full((99, 99, 3), 128, np.uint8))
+    assert command("predict", smile, "--neutral", empty) == 2
+    assert "no face was found in" in capsys.readouterr().err
+
+
+def test_the_more_pictures_at_rest_the_more_of_them_is_taken_out() -> None:
+    usual, person = np.zeros(6), np.array([[2.0, 0, 0, 0, 0, -2.0, 9.0]])
+    offsets = [neutral_offset(np.repeat(person, n, axis=0), usual)[0] for n in (1, 2, 9)]
+    assert offsets == pytest.approx([2 * 1 / 1.5, 2 * 2 / 2.5, 2 * 9 / 9.5])
+    assert neutral_offset(person + 5.0, usual) == pytest.approx(neutral_offset(person, usual))
+
+
+@pytest.mark.parametrize("stated", [[1.0], "x", [0, 0, 0, 0, 0, 1000.0]])
+def test_what_is_no_table_of_neutral_logits_is_refused(stated: object) -> None:
+    with pytest.raises(ManifestError, match="neutral_logits"):
+        read_neutral_logits({"neutral_logits": stated})
+    assert read_neutral_logits({}) is None
 
 
 def test_a_name_that_is_no_text_or_cannot_be_printed_is_escaped_and_the_next_picture_is_read(

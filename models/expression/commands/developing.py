@@ -1,0 +1,106 @@
+"""The `countenance models develop` command: score networks on pictures unlike those they learned from."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from models.errors import DatasetError
+from models.expression.commands.learning import prepare_backend
+from models.expression.commands.reading import progress_bar
+from models.expression.loading import EXPRESSION_DIR
+from models.expression.prior import LOGIT_PRIOR, read_prior
+
+if TYPE_CHECKING:
+    from models.expression.data.development import DevelopmentSet
+    from models.expression.measuring.development import Asked
+
+SHIPPED_NETWORK = EXPRESSION_DIR / "expression.keras"
+
+
+def develop(arguments: argparse.Namespace) -> int:
+    """Score networks against a baseline on the development sets, paired."""
+    config = prepare_backend(arguments)
+    from models.expression.data.corpus import home_shares
+    from models.expression.data.development import read_development
+    from models.expression.measuring.development import score_candidate
+    from models.face_detector.runtime import Detector
+    from models.manifest import ARTIFACTS_DIR, load_manifest
+
+    paths = [arguments.against or SHIPPED_NETWORK, *arguments.networks]
+    priors = [stated_prior(path) for path in paths]
+    share = config.training.validation_share
+    sets = read_development(
+        arguments.data,
+        side_px=config.training.stored_side_px,
+        validation_share=share,
+        detector=Detector(load_manifest(ARTIFACTS_DIR / "face_detector").read()),
+        bar=progress_bar,
+    )
+    asked = [_ask(path, prior, sets) for path, prior in zip(paths, priors, strict=True)]
+    shares = home_shares(arguments.data, validation_share=share)
+    body = {
+        str(path): score_candidate(candidate, asked[0], sets, home_shares=shares)
+        for path, candidate in zip(paths[1:], asked[1:], strict=True)
+    }
+    if arguments.json:
+        print(json.dumps(body, indent=2))
+        return 0
+    for path, scored in body.items():
+        print(
+            f"{path}: score {scored['score_points']:+.2f} points, {'passes' if scored['passes'] else 'FAILS'}"
+        )
+        for name, row in scored["sets"].items():
+            home = (
+                f"  accuracy at home {row['accuracy'][1]:.4f} ({row['accuracy_gain_points']:+.2f})"
+                if "accuracy" in row
+                else ""
+            )
+            print(
+                f"  {name:16}{row['macro_recall'][0]:.4f} -> {row['macro_recall'][1]:.4f}  {row['gain_points']:+6.2f} "
+                f"({row['gain_95'][0]:+.2f} to {row['gain_95'][1]:+.2f}){home}"
+            )
+    return 0
+
+
+def stated_prior(network: Path) -> Sequence[float]:
+    """Return the prior that a network's logits carry, from the run or the manifest beside its file.
+
+    Raises:
+        DatasetError: neither states one.
+    """
+    for name in ("run.json", "manifest.json"):
+        path = network.parent / name
+        try:
+            table = json.loads(path.read_text("utf-8")) if path.exists() else {}
+        except (OSError, ValueError) as error:
+            raise DatasetError(f"cannot read {path}: {error}") from None
+        table = table.get("parameters", {}) if name == "manifest.json" else table
+        if LOGIT_PRIOR in table:
+            # A manifest states it at the artifact's temperature; here logits are read as they come.
+            weights = read_prior(table) ** float(table.get("temperature", 1.0))
+            return [float(v) for v in weights / weights.sum()]
+    raise DatasetError(
+        f"nothing beside {network} says which prior its logits carry ({LOGIT_PRIOR} in run.json)"
+    )
+
+
+def _ask(path: Path, prior: Sequence[float], sets: Sequence[DevelopmentSet]) -> Asked:
+    import numpy as np
+
+    from models.expression.measuring.development import Asked
+    from models.expression.networks.building import as_function, load_network
+    from models.expression.preprocessing import resize_grey, standardise
+    from models.expression.taxonomy import N_LABELS
+
+    model = load_network(path)
+    answer, side_px = as_function(model), int(model.input_shape[1])
+    logits = {}
+    for chosen in sets:
+        grey = np.stack([resize_grey(picture, side_px) for picture in chosen.grey])
+        parts = [answer(standardise(grey[i : i + 256]))[:, :N_LABELS] for i in range(0, len(grey), 256)]
+        logits[chosen.name] = np.concatenate(parts).astype(np.float64)
+    return Asked(logits=logits, prior=np.asarray(prior, np.float64))

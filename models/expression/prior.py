@@ -1,0 +1,87 @@
+"""How frequent each expression is expected to be: a stated prior, put in place of the one that logits carry.
+
+A network that learned from pictures drawn in some shares answers for a world with those shares. Its manifest says which
+(`logit_prior`), so that at reading another prior can be asked for: logits gain the difference of the logarithms (Menon et al. 2021,
+Long-tail learning via logit adjustment, arXiv:2007.07314). Values are fixed by use, never chosen on a labelled set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from models.errors import ManifestError
+from models.expression.taxonomy import LABELS, N_LABELS
+
+Float64Array = npt.NDArray[np.float64]
+
+LOGIT_PRIOR = "logit_prior"
+"""Parameter of a manifest: six shares, in the order of the labels, that the artifact's logits carry at its temperature."""
+
+UNIFORM, AUDIENCE, CARRIED = "uniform", "audience", "carried"
+
+PRIORS: Mapping[str, tuple[float, ...]] = MappingProxyType(
+    {
+        UNIFORM: (1 / 6,) * N_LABELS,
+        AUDIENCE: (0.2, 0.1, 0.1, 0.1, 0.1, 0.4),
+    }
+)
+"""Named priors, in the order of the labels. `audience`: people who watch something are mostly at rest, else smile."""
+
+_LEAST = 1e-4
+
+
+def read_prior(parameters: Mapping[str, Any]) -> Float64Array:
+    """Return the prior that an artifact's logits carry, float64 (6,), sum 1; uniform where its manifest states none.
+
+    Raises:
+        ManifestError: what is stated is no six shares above 0.
+    """
+    stated = parameters.get(LOGIT_PRIOR, [1 / N_LABELS] * N_LABELS)
+    if not isinstance(stated, list | tuple) or len(stated) != N_LABELS:
+        raise ManifestError(f"the artifact's {LOGIT_PRIOR} is no table of {N_LABELS} shares: {stated!r}")
+    if not all(isinstance(v, float | int) and _LEAST <= v <= 1 for v in stated):
+        raise ManifestError(f"the artifact's {LOGIT_PRIOR} has a share outside [{_LEAST}, 1]: {stated!r}")
+    shares = np.asarray(stated, np.float64)
+    return np.asarray(shares / shares.sum())
+
+
+def named_prior(name: str, carried: Float64Array) -> Float64Array:
+    """Return a prior by its name, float64 (6,); `carried` is what the artifact's logits carry anyway.
+
+    Raises:
+        ManifestError: there is no such prior.
+    """
+    if name == CARRIED:
+        return carried
+    if name not in PRIORS:
+        raise ManifestError(f"no prior is called {name!r}; there are: {', '.join((*PRIORS, CARRIED))}")
+    return np.asarray(PRIORS[name], np.float64)
+
+
+def at_prior(
+    logits: npt.ArrayLike, *, carried: Float64Array, wanted: Float64Array, temperature: float
+) -> Float64Array:
+    """Return logits that answer for another prior; a seventh logit stays as it is.
+
+    Args:
+        logits: (n, 6) or (n, 7), not yet divided by the temperature.
+        carried: prior that they carry, float64 (6,).
+        wanted: prior to answer for, float64 (6,).
+        temperature: that they will be divided by.
+    """
+    moved = np.array(logits, np.float64)
+    moved[:, :N_LABELS] += temperature * (np.log(wanted) - np.log(carried))
+    return moved
+
+
+def describe_prior(name: str, prior: Float64Array) -> dict[str, Any]:
+    """Return what an answer says of the prior that it was given for: its name and shares by label."""
+    return {
+        "name": name,
+        "shares": {label: round(float(v), 4) for label, v in zip(LABELS, prior, strict=True)},
+    }
