@@ -12,12 +12,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from edge_agent.adapters.aiortc_peer import AiortcPeer
 from edge_agent.adapters.api_client import ApiClient, IceServer
-from edge_agent.adapters.camera import OpenCvSource, quiet_opencv
+from edge_agent.adapters.camera import CameraDevice, open_source, quiet_opencv
 from edge_agent.adapters.clocks import PlatformClock, monotonic_us
 from edge_agent.adapters.credential_store import CredentialStore
 from edge_agent.adapters.detector_selection import detector_manifest, load_selected, select_detector
 from edge_agent.adapters.hardening import forbid_core_dumps
 from edge_agent.adapters.signalling_client import SignallingClient
+from edge_agent.adapters.video_file import VideoFile
 from edge_agent.config import RunSettings
 from edge_agent.consenting import JoinInfo, check_receipt, pool_key
 from edge_agent.errors import AgentError, ConsentMissingError, InviteError, PlatformError, RevokedError
@@ -146,7 +147,7 @@ async def run_agent(
     choice = await asyncio.to_thread(select_detector, settings.detector, store.home, manifest)
     network = load_selected(choice, manifest)
     search = FaceSearch(network)
-    source = OpenCvSource(settings.camera, fps=settings.fps)
+    source = await asyncio.to_thread(open_source, settings.camera, fps=settings.fps)
     media = MediaClock(camera_delay_us=settings.camera_delay_ms * 1000)
     keys = PoolKeys(permission, api.join)
     context = SendContext(
@@ -175,13 +176,13 @@ async def run_agent(
 
 
 def _threads(
-    settings: RunSettings, source: OpenCvSource, search: FaceSearch, sender: SendLoop
+    settings: RunSettings, source: CameraDevice | VideoFile, search: FaceSearch, sender: SendLoop
 ) -> tuple[CaptureThread, VisionThread]:
     """Join camera, vision and sender; nothing runs yet."""
     slot = LatestFrame()
     capture = CaptureThread(
         source,
-        reopen=partial(OpenCvSource, settings.camera, fps=settings.fps),
+        reopen=partial(_reopen, settings),
         slot=slot,
         now_us=monotonic_us,
         settings=CaptureSettings(loop=settings.loop),
@@ -194,6 +195,10 @@ def _threads(
 
     pipeline = FramePipeline(search, content_limit_bytes=max_content_bytes())
     return capture, VisionThread(slot, pipeline, deliver=deliver)
+
+
+def _reopen(settings: RunSettings) -> CameraDevice:
+    return CameraDevice(int(settings.camera), fps=settings.fps)
 
 
 def _factories(

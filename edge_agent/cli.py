@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import io
 import logging
+import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -39,7 +41,10 @@ exit status: 0 done, 1 error, 2 wrong usage, 3 no valid consent, 4 ended by the 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return its exit status."""
     _set_up_logging()
-    arguments = _parser().parse_args(argv)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A file's name may hold what this terminal cannot print, or what is no text at all.
+        sys.stdout.reconfigure(errors="backslashreplace")
+    arguments = _parser().parse_args(_with_names(sys.argv[1:] if argv is None else argv))
     try:
         status: int = arguments.command(arguments)
     except ConsentMissingError as error:
@@ -53,6 +58,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return EXIT_OK
     return status
+
+
+def _with_names(argv: Sequence[str]) -> list[str]:
+    """Let `--camera` take a file whose name begins with a dash, which would be read as an option."""
+    joined: list[str] = []
+    for word in argv:
+        if joined and joined[-1] == "--camera" and word.startswith("-") and os.path.lexists(word):
+            joined[-1] = f"--camera={word}"
+        else:
+            joined.append(word)
+    return joined
 
 
 def _consent(arguments: argparse.Namespace) -> int:
@@ -252,9 +268,18 @@ def _add_watching(commands: Any) -> None:
     consent.add_argument("--adult", action="store_true", help="declare to be of age")
     consent.add_argument("--locale", help="language of the notice, such as en or de")
     run = _command(commands, "run", _run, "watch: camera to sealed faces")
-    run.add_argument("--camera", required=True, metavar="0|FILE", help="device number, or a video file")
+    run.add_argument(
+        "--camera",
+        required=True,
+        metavar="0|FILE",
+        help="a video file, or a device's number where no file has that name",
+    )
     run.add_argument("--loop", action="store_true", help="play a file again and again")
-    run.add_argument("--fps", type=float, help="rate, 1..60 (default: the source's own)")
+    run.add_argument(
+        "--fps",
+        type=float,
+        help="frames a second, 1..60: to ask a camera for, or to take from a file at most (default: the source's own; a file plays at its own speed and gives at most 30)",
+    )
     run.add_argument("--duration", type=float, metavar="S", help="end after S seconds")
     run.add_argument("--detector", default="auto", help="auto (measured once), int8 or float32")
     run.add_argument("--ice-server", action="append", default=[], metavar="URL", help="STUN or TURN server")

@@ -22,10 +22,11 @@ class RunSettings:
 
     Attributes:
         invite: which session.
-        camera: device number, or a video's path.
+        camera: a video's path, or a device number.
         home: where receipt, device key and detector choice are kept; None is the user's own place.
         loop: play a file again and again.
-        fps: frames per second to ask a camera for or to play a file at, 1..60; None takes the source's own.
+        fps: frames per second to ask a camera for, or to take from a file at most, 1..60; None takes the source's own.
+            A file plays at its own speed whatever this says, and never gives more than thirty a second.
         duration_s: end after this long, up to six hours; None runs to the end of the file, or until stopped.
         detector: `auto`, or a variant's id or precision.
         ice_servers: STUN or TURN URLs; none contacts nobody but the platform.

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from edge_agent.adapters.api_client import ApiClient
-from edge_agent.adapters.camera import OpenCvSource, quiet_opencv
+from edge_agent.adapters.camera import open_source, quiet_opencv
 from edge_agent.adapters.clocks import utc_us
 from edge_agent.adapters.credential_store import CredentialStore
 from edge_agent.adapters.detector_selection import detector_manifest, measure_and_remember
@@ -97,7 +97,7 @@ def _consent(invite: Invite, store: CredentialStore) -> str:
 
 
 def _camera(camera: str) -> str:
-    source = OpenCvSource(camera)
+    source = open_source(camera)
     try:
         picture = source.read()
         if picture is None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import cv2
+import numpy as np
+
 from edge_agent.consented_track import Choice, ConsentedTrack
 from edge_agent.detection import eyes_roll_deg
 from edge_agent.encoding import LADDER, EncodedCrop, Step, encode_crop
@@ -22,6 +25,9 @@ from privacy.wire.messages import SkipReason
 
 _FLOW_MAX_STEP_FRAMES = 3
 """Over a longer gap, what moved is not told from what changed."""
+
+_SAME_SHAPE_MAX = 0.02
+"""A size is rounded to even pixels; sides that differ by more from the scaled ones are another shape."""
 
 _UNCHOSEN_CLOSE_UP_EVERY = 3
 _UNCHOSEN_CLOSE_UPS_MAX = 2
@@ -55,6 +61,26 @@ class Outcome:
     def second_face(self) -> bool:
         """Whether a face beside the viewer's was in view, and dropped."""
         return self.faces > 1 or self.skip == SkipReason.SECOND_FACE
+
+
+def absent_outcome(frame: int, *, monotonic_us: int, reason: SkipReason) -> Outcome:
+    """Return the outcome of a frame that has no picture.
+
+    Args:
+        frame: its index.
+        monotonic_us: when it would have been captured.
+        reason: why there is none.
+    """
+    return Outcome(
+        frame=frame,
+        monotonic_us=monotonic_us,
+        faces=0,
+        skip=reason.value,
+        crop=None,
+        quality=None,
+        score=0.0,
+        look=Look.CARRY,
+    )
 
 
 class FramePipeline:
@@ -91,6 +117,7 @@ class FramePipeline:
         self._last_place_age = 0
         self._before: UInt8Array | None = None
         self._before_index = -1
+        self._size: tuple[int, int] | None = None
 
     def look_at(self, frame: Frame) -> Outcome:
         """Handle one frame; frames come in order of capture.
@@ -99,6 +126,7 @@ class FramePipeline:
             DetectorError: the network failed.
         """
         view = make_view(frame)
+        self._follow_size(frame, view)
         self._advance(frame, view)
         look, rivals = self._look(frame, view)
         is_unlit = not self._tracker.visible and is_dark(view.grey)
@@ -116,6 +144,22 @@ class FramePipeline:
         if skip is not None or choice.track is None:
             return _outcome(frame, choice, look, skip=skip or SkipReason.NO_FACE)
         return self._crop(frame, choice, choice.track, look)
+
+    def _follow_size(self, frame: Frame, view: View) -> None:
+        """Carry places over where pictures change size; where they change shape, nothing known is where it was."""
+        size, before = (frame.width, frame.height), self._size
+        self._size = size
+        if before is None or before == size:
+            return
+        factor = size[0] / before[0]
+        if abs(factor * before[1] - size[1]) > _SAME_SHAPE_MAX * size[1]:
+            self._tracker.forget()
+            self._before = self._last_place = None
+            return
+        self._tracker.rescale(factor)
+        self._last_place = None if self._last_place is None else self._last_place.scaled(factor)
+        if self._before is not None:
+            self._before = np.asarray(cv2.resize(self._before, view.grey.shape[::-1]), np.uint8)
 
     def _advance(self, frame: Frame, view: View) -> None:
         before = self._before if frame.index - self._before_index <= _FLOW_MAX_STEP_FRAMES else None

@@ -104,6 +104,21 @@ class Tracker:
             limit = max(CARRY_MAX_FRAMES, track.missed_at_frames + MISSED_CARRY_FRAMES)
             track.visible = track.flowed and track.undetected_frames <= limit
 
+    def rescale(self, factor: float) -> None:
+        """Follow a camera or recording that goes on with the same view in more or fewer pixels.
+
+        Args:
+            factor: new pixels per old one.
+        """
+        for track in self.tracks:
+            track.box = track.box.scaled(factor)
+            track.landmarks = np.asarray(track.landmarks * factor, np.float32)
+            track.velocity = (track.velocity[0] * factor, track.velocity[1] * factor)
+
+    def forget(self) -> None:
+        """Drop every track: what is seen from now on has nothing to do with where they are."""
+        self.tracks = []
+
     def support(self, track: Track, detection: Detection, *, fine: bool) -> None:
         """Let a detection correct a track.
 

@@ -12,7 +12,12 @@ from hypothesis import settings
 settings.register_profile("any_machine", deadline=None)
 settings.load_profile("any_machine")
 
-pytest_plugins = ["tests.fixtures_keys", "tests.fixtures_postgres", "tests.fixtures_redis"]
+pytest_plugins = [
+    "tests.fixtures_films",
+    "tests.fixtures_keys",
+    "tests.fixtures_postgres",
+    "tests.fixtures_redis",
+]
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""Frames from a camera or a video file, through OpenCV."""
+"""Frames from a camera, through OpenCV; and which of the two a name means, camera or recording."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Protocol
 import cv2
 import numpy as np
 
+from edge_agent.adapters.video_file import VideoFile
 from edge_agent.errors import CameraError
 from edge_agent.frames import UInt8Array
 
@@ -17,49 +18,39 @@ FPS_MIN, FPS_MAX = 1.0, 120.0
 DEFAULT_FPS = 30.0
 
 _LIVE_BACKENDS = {"linux": cv2.CAP_V4L2, "darwin": cv2.CAP_AVFOUNDATION, "win32": cv2.CAP_MSMF}
-_PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif"})
+_NUMBER_MAX = 999
 
 
 class FrameSource(Protocol):
-    """Where frames come from."""
+    """A device that gives frames at its own pace."""
 
     @property
     def fps(self) -> float:
         """Nominal rate in frames per second."""
 
-    @property
-    def is_live(self) -> bool:
-        """Whether frames come at the device's own pace, not at the reader's."""
-
     def read(self) -> UInt8Array | None:
-        """Return the next picture as OpenCV gives it, None at the end or when the device is gone."""
-
-    def skip(self) -> bool:
-        """Pass over the next picture; False at the end."""
-
-    def rewind(self) -> bool:
-        """Go back to the first picture; False if that cannot be done."""
+        """Return the next picture as OpenCV gives it, None when the device is gone."""
 
     def close(self) -> None:
-        """Let go of the device or file."""
+        """Let go of the device."""
 
 
-class OpenCvSource:
-    """A camera number or a file's path."""
+class CameraDevice:
+    """A camera by its number."""
 
-    def __init__(self, camera: str, *, fps: float | None = None) -> None:
-        """Open the camera or file and decode nothing yet.
+    is_live = True
+
+    def __init__(self, number: int, *, fps: float | None = None) -> None:
+        """Open the camera and read nothing yet.
 
         Args:
-            camera: a device number such as "0", or the path of a video.
-            fps: rate to ask a camera for, or to play a file at; None takes the source's own.
+            number: as the system counts them, from 0.
+            fps: rate to ask it for; None takes its own.
 
         Raises:
-            CameraError: there is no such camera or file, or it is not a video.
+            CameraError: there is no such camera, or it cannot be opened.
         """
-        self._name = camera
-        self._is_live = camera.isdecimal()
-        self._capture = _open_device(int(camera), fps) if self._is_live else _open_file(Path(camera))
+        self._capture = _open_device(number, fps)
         own = float(self._capture.get(cv2.CAP_PROP_FPS))
         if fps is None:
             fps = own if np.isfinite(own) and FPS_MIN <= own <= FPS_MAX else DEFAULT_FPS
@@ -70,37 +61,40 @@ class OpenCvSource:
         """Nominal rate in frames per second."""
         return self._fps
 
-    @property
-    def is_live(self) -> bool:
-        """Whether this is a device."""
-        return self._is_live
-
     def read(self) -> UInt8Array | None:
-        """Return the next picture, None at the end or when the device is gone."""
+        """Return the next picture, None when the device is gone."""
         try:
             ok, picture = self._capture.read()
         except cv2.error:
             return None
         return np.asarray(picture, np.uint8) if ok and picture is not None else None
 
-    def skip(self) -> bool:
-        """Pass over the next picture without converting it."""
-        return bool(self._capture.grab())
-
-    def rewind(self) -> bool:
-        """Go back to the first picture of a file."""
-        if self._is_live:
-            return False
-        self._capture.release()
-        try:
-            self._capture = _open_file(Path(self._name))
-        except CameraError:
-            return False
-        return True
-
     def close(self) -> None:
-        """Let go of the device or file."""
+        """Let go of the device."""
         self._capture.release()
+
+
+def open_source(camera: str, *, fps: float | None = None) -> CameraDevice | VideoFile:
+    """Open what a name means: a file of that name if there is one, else the camera of that number.
+
+    Args:
+        camera: the path of a recording, or a device number such as "0". An existing file is never taken for
+            anything else, whatever its name: nothing is contacted, and only a bare number can mean a device.
+        fps: rate to ask a camera for; the most frames a second to take from a file.
+
+    Raises:
+        CameraError: there is no such camera or file, or it is not a video.
+    """
+    if is_device(camera):
+        return CameraDevice(int(camera), fps=fps)
+    return VideoFile(Path(camera), fps=fps)
+
+
+def is_device(camera: str) -> bool:
+    """Tell whether a name means a device: a bare number that is no file's name here."""
+    if not (camera.isdecimal() and int(camera) <= _NUMBER_MAX):
+        return False
+    return not Path(camera).is_file()
 
 
 def _open_device(number: int, fps: float | None) -> cv2.VideoCapture:
@@ -131,21 +125,6 @@ def _why_closed(number: int, *, devices: Path = Path("/dev")) -> str:
     if sys.platform == "darwin":
         return "it is missing, in use, or not allowed: System Settings, Privacy & Security, Camera"
     return "another program uses it, or it gives no pictures. Close that program, or try another number"
-
-
-def _open_file(path: Path) -> cv2.VideoCapture:
-    if not path.exists():
-        raise CameraError(f"there is no video {path.name}")
-    if not path.is_file():
-        raise CameraError(f"{path.name} is not a file")
-    if path.suffix.lower() in _PICTURE_SUFFIXES:
-        raise CameraError(f"{path.name} is a picture, not a video")
-    # One decoding thread: the file stands in for a camera and must not take the other cores.
-    capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
-    if not capture.isOpened() or capture.get(cv2.CAP_PROP_FRAME_WIDTH) < 1:
-        capture.release()
-        raise CameraError(f"{path.name} is not a video that can be played")
-    return capture
 
 
 def quiet_opencv() -> None:

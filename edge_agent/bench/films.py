@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from edge_agent.adapters.camera import OpenCvSource
+from edge_agent.adapters.video_file import VideoFile
 from edge_agent.detection import FaceNetwork
 from edge_agent.fallbacks import ALL_FALLBACKS, Fallback
 from edge_agent.frames import Frame, UInt8Array
@@ -115,7 +115,7 @@ def _is_sent(outcome: Outcome) -> bool:
 
 
 def _frames(path: Path) -> Iterator[Frame]:
-    source, index = OpenCvSource(str(path)), 0
+    source, index = VideoFile(path), 0
     while index < FRAMES_MAX and (picture := source.read()) is not None:
         yield Frame(pixels=picture, index=index, monotonic_us=index * 33_333)
         index += 1

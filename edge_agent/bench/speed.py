@@ -13,9 +13,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from edge_agent.adapters.camera import OpenCvSource, quiet_opencv
+from edge_agent.adapters.camera import is_device, quiet_opencv
 from edge_agent.adapters.clocks import monotonic_us
 from edge_agent.adapters.detector_selection import detector_manifest, load_selected
+from edge_agent.adapters.video_file import VideoFile
 from edge_agent.detection import Detection, FaceNetwork
 from edge_agent.errors import SettingError
 from edge_agent.frames import Frame, UInt8Array, as_bgr
@@ -156,14 +157,12 @@ def measure_films(films: list[Path], *, detector: str, frames: int) -> dict[str,
     """
     if not FRAMES_RANGE[0] <= frames <= FRAMES_RANGE[1]:
         raise SettingError(f"--frames must lie in {FRAMES_RANGE[0]}..{FRAMES_RANGE[1]}")
-    if any(str(film).isdecimal() for film in films):
+    if any(is_device(str(film)) for film in films):
         raise SettingError("bench looks at films, never at a camera: name files")
     quiet_opencv()
     manifest = detector_manifest()
     network = load_selected(VariantChoice(variant=detector, fingerprint=""), manifest)
-    measured = [
-        measure_film(network, partial(OpenCvSource, str(film)), film.name, frames=frames) for film in films
-    ]
+    measured = [measure_film(network, partial(VideoFile, film), film.name, frames=frames) for film in films]
     variant = manifest.variant(detector)
     return {
         "detector": variant.id,
@@ -173,7 +172,7 @@ def measure_films(films: list[Path], *, detector: str, frames: int) -> dict[str,
 
 
 def measure_film(
-    network: FaceNetwork, opened: Callable[[], OpenCvSource], name: str, *, frames: int
+    network: FaceNetwork, opened: Callable[[], VideoFile], name: str, *, frames: int
 ) -> FilmFigures:
     """Run a fresh pipeline over one film."""
     watch = Stopwatch()

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from edge_agent.adapters.camera import FrameSource
 from edge_agent.errors import AgentError, CameraError, CameraLostError, FrameError
 from edge_agent.frames import Frame, UInt8Array, as_bgr
-from edge_agent.loops.latest import Captured, LatestFrame
+from edge_agent.loops.latest import Absent, Captured, LatestFrame
+from edge_agent.loops.playing import Player, Recording
 from edge_agent.sampling import overrun_frames, reopen_wait_us
 from privacy.wire.messages import SkipReason
 
@@ -33,12 +34,13 @@ class CaptureThread(threading.Thread):
 
     Attributes:
         error: why capture ended early, None at the end of a file or after `stop`.
+        ended_us: when a file's last frame was due, on the monotonic clock; None before its end.
         busy_cpu_s: CPU time of this thread so far: decoding, for a file.
     """
 
     def __init__(
         self,
-        source: FrameSource,
+        source: FrameSource | Recording,
         *,
         reopen: Callable[[], FrameSource],
         slot: LatestFrame,
@@ -63,6 +65,7 @@ class CaptureThread(threading.Thread):
         self._stopped = threading.Event()
         self._index = 0
         self.error: AgentError | None = None
+        self.ended_us: int | None = None
         self.busy_cpu_s = 0.0
 
     def stop(self) -> None:
@@ -71,16 +74,16 @@ class CaptureThread(threading.Thread):
 
     @property
     def next_index(self) -> int:
-        """Frames of the source's schedule so far, captured or missed."""
+        """Frames of the source's schedule so far, captured or missed; those passed over at the very end included."""
         return self._index
 
     def run(self) -> None:
         """Read until stopped, or until the source ends for good."""
         try:
-            if self._source.is_live:
-                self._run_camera()
+            if isinstance(self._source, Recording):
+                self._run_file(self._source)
             else:
-                self._run_file()
+                self._run_camera(self._source)
         except AgentError as error:
             self.error = error
         except Exception as error:
@@ -90,15 +93,15 @@ class CaptureThread(threading.Thread):
             self._source.close()
             self._slot.close()
 
-    def _run_camera(self) -> None:
-        period_us = 1_000_000 / self._source.fps
+    def _run_camera(self, camera: FrameSource) -> None:
+        period_us = 1_000_000 / camera.fps
         missed = SkipReason.OVERLOAD
         seen_us = self._now_us()
         while not self._stopped.is_set():
-            picture = self._source.read()
+            picture = camera.read()
             now_us = self._now_us()
             if picture is None:
-                self._recover(seen_us)
+                camera = self._recover(camera, seen_us)
                 missed = SkipReason.CAMERA_LOST
                 continue
             stalled = overrun_frames(now_us - seen_us, period_us=period_us, tolerance_frames=15)
@@ -108,8 +111,8 @@ class CaptureThread(threading.Thread):
             self._offer(picture, now_us, missed)
             seen_us, missed = now_us, SkipReason.OVERLOAD
 
-    def _recover(self, seen_us: int) -> None:
-        self._source.close()
+    def _recover(self, camera: FrameSource, seen_us: int) -> FrameSource:
+        camera.close()
         attempt = 0
         while not self._stopped.is_set():
             if self._now_us() - seen_us > self._settings.lost_max_us:
@@ -117,51 +120,43 @@ class CaptureThread(threading.Thread):
             self._stopped.wait(reopen_wait_us(attempt) / 1e6)
             attempt += 1
             try:
-                self._source = self._reopen()
+                self._source = camera = self._reopen()
             except CameraError:
                 continue
-            return
+            return camera
+        return camera
 
-    def _run_file(self) -> None:
-        period_us = 1_000_000 / self._source.fps
-        start_us, position = self._now_us(), 0
-        picture = self._source.read()
-        if picture is None:
-            raise CameraError("the video holds no picture that can be decoded")
-        while picture is not None and not self._stopped.is_set():
-            due_us = start_us + round(position * period_us)
-            self._stopped.wait(max(0, due_us - self._now_us()) / 1e6)
-            now_us = self._now_us()
-            late = overrun_frames(now_us - due_us, period_us=period_us, tolerance_frames=1)
-            if late:
-                # The frames that nobody read in time have passed, as they would have on a camera.
-                picture = self._skip_ahead(late)
-                position += late
-                self._index += late
-                if picture is None:
-                    break
-            self._offer(picture, now_us, SkipReason.OVERLOAD)
-            position += 1
-            picture = self._next_picture()
-
-    def _next_picture(self) -> UInt8Array | None:
-        picture = self._source.read()
-        if picture is None and self._settings.loop and self._source.rewind():
-            picture = self._source.read()
-        return picture
-
-    def _skip_ahead(self, frames: int) -> UInt8Array | None:
-        for _ in range(frames - 1):
-            if not self._source.skip():
+    def _run_file(self, recording: Recording) -> None:
+        player = Player(
+            recording,
+            start_us=self._now_us(),
+            now_us=self._now_us,
+            wait_s=self._stopped.wait,
+            loop=self._settings.loop,
+        )
+        while True:
+            due = player.next_due()
+            # The frames that nobody read in time have passed, as they would have on a camera.
+            self._index += due.passed
+            if due.is_end or self._stopped.is_set():
                 break
-        return self._next_picture()
+            if due.picture is None:
+                absent = Absent(index=self._index, monotonic_us=due.at_us, missed=SkipReason.CAMERA_LOST)
+                self._index += 1
+                self._slot.put(absent)
+            else:
+                self._offer(due.picture, due.at_us, SkipReason.OVERLOAD)
+        if due.is_end:
+            self.ended_us = due.at_us
+        if due.is_end and recording.end_problem is not None:
+            raise CameraError(recording.end_problem)
 
-    def _offer(self, picture: UInt8Array, now_us: int, missed: SkipReason) -> None:
+    def _offer(self, picture: UInt8Array, captured_us: int, missed: SkipReason) -> None:
         try:
             pixels = as_bgr(picture)
         except FrameError as error:
             raise CameraError(str(error)) from None
-        frame = Frame(pixels=pixels, index=self._index, monotonic_us=now_us)
+        frame = Frame(pixels=pixels, index=self._index, monotonic_us=captured_us)
         self._index += 1
         self._slot.put(Captured(frame=frame, missed=missed))
         self.busy_cpu_s = time.thread_time()

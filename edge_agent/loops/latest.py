@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from edge_agent.frames import Frame
 from privacy.wire.messages import SkipReason
@@ -22,24 +22,39 @@ class Captured:
     missed: SkipReason = SkipReason.OVERLOAD
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Absent:
+    """A frame of the source's schedule that has no picture.
+
+    Attributes:
+        index: its number in the session.
+        monotonic_us: when it would have been captured, on this machine's monotonic clock.
+        missed: why there is none; also of those between the previous index and this one.
+    """
+
+    index: int
+    monotonic_us: int
+    missed: SkipReason
+
+
 class LatestFrame:
     """Hands frames from the capture thread to the vision thread."""
 
     def __init__(self) -> None:
         self._condition = threading.Condition()
-        self._item: Captured | None = None
+        self._item: Captured | Absent | None = None
         self._closed = False
 
-    def put(self, item: Captured) -> None:
+    def put(self, item: Captured | Absent) -> None:
         """Offer a frame; one that was not taken yet is dropped."""
         with self._condition:
             lost = self._item
             if lost is not None and lost.missed is SkipReason.CAMERA_LOST:
-                item = Captured(frame=item.frame, missed=SkipReason.CAMERA_LOST)
+                item = replace(item, missed=SkipReason.CAMERA_LOST)
             self._item = item
             self._condition.notify()
 
-    def take(self, *, timeout_s: float) -> Captured | None:
+    def take(self, *, timeout_s: float) -> Captured | Absent | None:
         """Wait for a frame; None if none came in time, or after `close`."""
         with self._condition:
             if self._item is None and not self._closed:

@@ -62,7 +62,9 @@ class LiveRun:
             await asyncio.gather(sending, return_exceptions=True)
             # Outcomes that the vision thread handed over last are still on their way.
             await asyncio.sleep(0)
-            self._sender.on_captured(self._capture.next_index, now_us=self._ended_us)
+            # What a file still had lies before its end, however late this process was woken.
+            ended_us = self._capture.ended_us or self._ended_us
+            self._sender.on_captured(self._capture.next_index, now_us=ended_us)
             await self._sender.close(parting_us=PARTING_WHEN_STOPPED_US if stop.is_set() else PARTING_US)
         return found
 

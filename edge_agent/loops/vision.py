@@ -8,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from edge_agent.errors import AgentError, DetectorError
-from edge_agent.loops.latest import LatestFrame
-from edge_agent.pipeline import FramePipeline, Outcome
+from edge_agent.loops.latest import Absent, LatestFrame
+from edge_agent.pipeline import FramePipeline, Outcome, absent_outcome
 from privacy.wire.messages import SkipReason
 
 
@@ -52,7 +52,11 @@ class VisionThread(threading.Thread):
                 item = self._slot.take(timeout_s=0.5)
                 if item is None:
                     continue
-                outcome = self._pipeline.look_at(item.frame)
+                outcome = (
+                    absent_outcome(item.index, monotonic_us=item.monotonic_us, reason=item.missed)
+                    if isinstance(item, Absent)
+                    else self._pipeline.look_at(item.frame)
+                )
                 self._deliver(Seen(outcome=outcome, missed=item.missed))
                 self.busy_cpu_s = time.thread_time()
         except AgentError as error:

@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 import pytest
 
-from edge_agent.adapters.camera import OpenCvSource
 from edge_agent.adapters.detector_selection import detector_manifest, measure_and_remember, select_detector
 from edge_agent.adapters.litert_detector import load_network
+from edge_agent.adapters.video_file import VideoFile
 from edge_agent.errors import DetectorError
 from edge_agent.frames import Frame, make_view
 from edge_agent.pipeline import FramePipeline
@@ -49,7 +49,7 @@ def new_pipeline(network, **options):
 
 def watch(network, path, *, limit=400, change=lambda picture: picture):
     """Return the outcomes of a film."""
-    source = OpenCvSource(str(path))
+    source = VideoFile(path)
     pipeline = new_pipeline(network)
     outcomes = []
     while len(outcomes) < limit and (picture := source.read()) is not None:
@@ -199,7 +199,7 @@ def test_a_film_without_a_near_face_gives_no_crop(network, name):
 @pytest.mark.data
 @pytest.mark.parametrize(("first", "stride"), [(0, 1), (1, 2), (1, 3), (4, 5), (2, 7)])
 def test_a_film_without_a_face_shows_none_whichever_frames_are_skipped(network, first, stride):
-    source, pipeline = OpenCvSource(str(data_film("no_face.mp4"))), new_pipeline(network)
+    source, pipeline = VideoFile(data_film("no_face.mp4")), new_pipeline(network)
     index = 0
     while (picture := source.read()) is not None:
         if index >= first and (index - first) % stride == 0:
@@ -213,7 +213,7 @@ def test_a_film_without_a_face_shows_none_whichever_frames_are_skipped(network, 
 @pytest.mark.parametrize("name", ["no_face.mp4", "intel_classroom.mp4"])
 def test_no_single_frame_of_a_film_without_a_near_face_could_begin_a_track(network, name):
     """What begins a track depends on one frame alone, so that no load and no skipped frame can make a false one."""
-    source = OpenCvSource(str(data_film(name)))
+    source = VideoFile(data_film(name))
     search, frames = FaceSearch(network), 0
     while (picture := source.read()) is not None:
         frame = Frame(pixels=picture, index=frames, monotonic_us=0)

@@ -32,7 +32,7 @@ def test_a_setting_out_of_range_is_wrong_usage(capsys):
 
 
 def test_a_platform_that_is_away_opens_no_camera(capsys, tmp_path, monkeypatch):
-    monkeypatch.setattr("edge_agent.app.OpenCvSource", _must_not_open)
+    monkeypatch.setattr("edge_agent.app.open_source", _must_not_open)
     arguments = ["run", "--invite", NOBODY, "--camera", "0", "--home", str(tmp_path)]
     assert cli.main(arguments) == cli.EXIT_ERROR
     assert "does not answer" in capsys.readouterr().err
@@ -47,7 +47,7 @@ def test_the_doctor_says_which_detector_variant_is_used(capsys, tmp_path):
 
 
 def test_the_doctor_opens_no_camera_without_consent(capsys, tmp_path, monkeypatch):
-    monkeypatch.setattr("edge_agent.doctor.OpenCvSource", _must_not_open)
+    monkeypatch.setattr("edge_agent.doctor.open_source", _must_not_open)
     arguments = ["doctor", "--invite", NOBODY, "--camera", "0", "--home", str(tmp_path)]
     assert cli.main(arguments) == cli.EXIT_ERROR
     out = capsys.readouterr().out
@@ -72,7 +72,7 @@ def test_a_session_that_was_begun_before_is_not_taken_up_again(tmp_path, capsys,
 
     from edge_agent.adapters.credential_store import CredentialStore
 
-    monkeypatch.setattr("edge_agent.app.OpenCvSource", _must_not_open)
+    monkeypatch.setattr("edge_agent.app.open_source", _must_not_open)
     CredentialStore(tmp_path).store_begun(UUID("b" * 32))
     arguments = ["run", "--invite", NOBODY, "--camera", "0", "--home", str(tmp_path)]
     assert cli.main(arguments) == cli.EXIT_ERROR
@@ -119,6 +119,18 @@ def test_a_video_that_is_none_is_one_clear_line_and_spends_no_invitation(
     assert cli.main(arguments) == cli.EXIT_ERROR
     assert capsys.readouterr().err.strip() == f"countenance-agent: {what}"
     assert not CredentialStore(tmp_path).has_begun(UUID("b" * 32))
+
+
+@pytest.mark.parametrize("name", ["-film.mp4", "--loop", "2024-11-30T10:15.mp4", "0", "caf\udce9.mp4"])
+def test_an_existing_file_is_what_camera_names_whatever_its_name(
+    tmp_path, capsys, consented, monkeypatch, name
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).write_bytes(b"no film at all")
+    arguments = ["run", "--invite", NOBODY, "--camera", name, "--home", str(tmp_path), "--detector", "int8"]
+    assert cli.main(arguments) == cli.EXIT_ERROR
+    shown = name.replace("\udce9", "\\xe9")
+    assert capsys.readouterr().err.strip() == f"countenance-agent: {shown} is not a video that can be played"
 
 
 def test_a_machine_without_a_camera_is_told_what_to_do(tmp_path, capsys, consented, monkeypatch):

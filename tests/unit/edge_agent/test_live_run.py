@@ -14,6 +14,7 @@ from edge_agent.loops.live_run import LiveRun
 from edge_agent.loops.send import PARTING_US
 from edge_agent.loops.vision import VisionThread
 from edge_agent.playback import MediaClock
+from edge_agent.presentation import Moment
 from privacy.wire.messages import SkipReason
 from privacy.wire.sender import SenderSession
 
@@ -21,23 +22,41 @@ PICTURE = np.zeros((48, 64, 3), np.uint8)
 
 
 class Camera:
-    """Implements `FrameSource`: a device that stops giving frames, or a file that ends."""
+    """Implements `FrameSource`: a device that stops giving frames."""
 
-    def __init__(self, frames, *, is_live=False):
-        self.left, self.is_live, self.fps = frames, is_live, 500.0
+    fps = 500.0
+
+    def __init__(self, frames):
+        self.left = frames
 
     def read(self):
         self.left -= 1
         return PICTURE if self.left >= 0 else None
 
-    def skip(self):
-        return self.read() is not None
+    def close(self):
+        pass
+
+
+class Film(Camera):
+    """Implements `Recording`: a file that ends, cut off or in order."""
+
+    def __init__(self, frames, *, end_problem=None):
+        super().__init__(frames)
+        self.end_problem, self.at_us = end_problem, -2000
+
+    def next_moment(self):
+        self.at_us += 2000
+        picture = self.read()
+        return None if picture is None else Moment(media_us=self.at_us, picture=picture)
+
+    def picture(self, moment):
+        return moment.picture
+
+    def hurry(self, until_us):
+        pass
 
     def rewind(self):
         return False
-
-    def close(self):
-        pass
 
 
 class Sender:
@@ -95,18 +114,25 @@ async def over(run, stop=None):
 
 
 async def test_a_film_ends_the_run_in_order():
-    sender, run = start(Camera(20))
+    sender, run = start(Film(20))
     assert await over(run) == ("end of video", None)
     assert sender.captured == 20
     assert sender.is_closed
     assert sender.parting_us == PARTING_US
 
 
+async def test_a_film_that_was_cut_off_ends_the_run_with_an_error_after_all_that_it_held():
+    sender, run = start(Film(20, end_problem="film.mp4 was cut off"))
+    reason, error = await over(run)
+    assert (reason, type(error)) == ("film.mp4 was cut off", CameraError)
+    assert sender.captured == 20
+
+
 async def test_a_camera_that_is_lost_for_good_ends_the_run_and_keeps_what_was_counted():
     def gone():
         raise CameraError("gone")
 
-    sender, run = start(Camera(3, is_live=True), reopen=gone)
+    sender, run = start(Camera(3), reopen=gone)
     reason, error = await over(run)
     assert isinstance(error, CameraLostError)
     assert "did not come back" in reason
@@ -119,14 +145,14 @@ async def test_a_camera_that_is_lost_for_good_ends_the_run_and_keeps_what_was_co
     ("problem", "kind"), [(DetectorError("broken"), DetectorError), (ValueError("secret"), DetectorError)]
 )
 async def test_a_detector_that_fails_ends_the_run_without_its_detail(problem, kind):
-    _, run = start(Camera(10**6), eyes=Eyes(problem))
+    _, run = start(Film(10**6), eyes=Eyes(problem))
     reason, error = await over(run)
     assert isinstance(error, kind)
     assert "secret" not in reason
 
 
 async def test_consent_withdrawn_while_watching_stops_the_camera():
-    sender, run = start(Camera(10**6))
+    sender, run = start(Film(10**6))
     sender.fatal = RevokedError("the session was ended: withdrawn")
     reason, error = await over(run)
     assert isinstance(error, RevokedError)
@@ -137,8 +163,8 @@ async def test_consent_withdrawn_while_watching_stops_the_camera():
 async def test_a_run_ends_when_told_to_and_when_its_time_is_over():
     stop = asyncio.Event()
     stop.set()
-    sender, run = start(Camera(10**6))
+    sender, run = start(Film(10**6))
     assert await over(run, stop) == ("stopped", None)
     assert sender.parting_us < PARTING_US
-    _, run = start(Camera(10**6), duration_s=0.05)
+    _, run = start(Film(10**6), duration_s=0.05)
     assert await over(run) == ("duration reached", None)
