@@ -10,7 +10,7 @@ import pytest
 
 from cloud.bootstrap import PROCESS_MODULES, SUPERVISED
 from cloud.children import Child
-from cloud.config import PREFIX, SETTINGS_OF, Role, load_settings
+from cloud.config import KEY_ROLES, PREFIX, SETTINGS_OF, Role, load_settings
 from cloud.supervisor import PlatformOptions, child_environment
 
 SLEEPER = "import time; print('started', flush=True); time.sleep(60)"
@@ -96,6 +96,7 @@ def test_logs_are_closed_to_others(tmp_path: Path) -> None:
 
 SHARED = {
     "STATE_DIR": "/state",
+    "KEYS_DIR": "/state/keys",
     "DATABASE_URL": "postgresql://app:geheim@127.0.0.1/x",
     "REDIS_URL": "redis://:geheim@127.0.0.1:1/0",
     "API_BIND": "127.0.0.1:1000",
@@ -118,7 +119,8 @@ def test_a_child_is_given_the_secrets_it_needs_and_no_others(
         role, PlatformOptions(state_dir=tmp_path), SHARED, ops_bind="127.0.0.1:1002"
     )
     secrets = {"STATE_DIR", "DATABASE_URL", "DATABASE_OWNER_URL", "REDIS_URL"}
-    assert {name for name in secrets if PREFIX + name in environment} == SETTINGS_OF[role]
+    assert {name for name in secrets if PREFIX + name in environment} == SETTINGS_OF[role] - {"KEYS_DIR"}
+    assert (PREFIX + "KEYS_DIR" in environment) == (role in KEY_ROLES)
     assert environment[SUPERVISED]
     assert load_settings(role, environ=environment).shards == 8
 
