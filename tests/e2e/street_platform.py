@@ -14,7 +14,7 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -54,8 +54,9 @@ class Watched:
 class StreetPlatform:
     """The platform and one studio on it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, environment: Mapping[str, str] | None = None) -> None:
         self.folder = folder
+        self._environment = dict(environment or {})
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="street", daemon=True)
         self._stack = contextlib.AsyncExitStack()
@@ -194,7 +195,9 @@ class StreetPlatform:
             await pool.close()
 
     async def _start(self) -> None:
-        options = PlatformOptions(state_dir=self.folder / "state", durable=False, log_level="debug")
+        options = PlatformOptions(
+            state_dir=self.folder / "state", durable=False, log_level="debug", environment=self._environment
+        )
         self.platform = await self._stack.enter_async_context(running_platform(options))
         self.studio = await Studio.register(
             self.platform.api_url, admin_token=self.platform.admin_token, name="Lighthouse Pictures"
