@@ -86,6 +86,10 @@ class Policy:
         """Give an artefact's time to live in microseconds."""
         return self.retention[artefact].ttl_us
 
+    def ttl_ms(self, artefact: Artefact) -> int:
+        """Return an artefact's time to live in whole milliseconds."""
+        return self.ttl_us(artefact) // 1_000
+
     def allows_capture(self, jurisdiction: str) -> bool:
         """Say whether faces may be captured there; unlisted means denied."""
         return jurisdiction in self.jurisdictions

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 from uuid import UUID
 
-from cloud.adapters.redis_streams import CROP_MAX_AGE_MS
 from cloud.errors import StreamError, UnmarkedError
 from cloud.ports.streams import (
     Append,
@@ -174,12 +173,18 @@ class MemoryCropStream:
     """Crop stream in memory; its scores go to `results`."""
 
     def __init__(
-        self, results: MemoryResultStream, *, utc_ms: UtcMs, feed: MemoryAckFeed | None = None
+        self,
+        results: MemoryResultStream,
+        *,
+        utc_ms: UtcMs,
+        max_age_ms: int,
+        feed: MemoryAckFeed | None = None,
     ) -> None:
         self._stream = _MemoryStream(utc_ms)
         self._feed = feed
         self._results = results
         self._utc_ms = utc_ms
+        self._max_age_ms = max_age_ms
         self.dead: list[DeadLetter] = []
         self.read = self._stream.read
         self.claim_stale = self._stream.claim_stale
@@ -187,10 +192,10 @@ class MemoryCropStream:
         self.peek = self._stream.peek
 
     async def append(self, entries: Sequence[Append]) -> None:
-        """Append entries, trimming what is older than two seconds from each touched shard."""
+        """Append entries, trimming what is past its time to live from each touched shard."""
         for entry in entries:
             self._stream.add(entry)
-            self._stream.drop_older(entry.shard, self._utc_ms() - CROP_MAX_AGE_MS)
+            self._stream.drop_older(entry.shard, self._utc_ms() - self._max_age_ms)
 
     async def finish(self, finished: Sequence[Finished]) -> None:
         """Publish the scores and remove the crops."""

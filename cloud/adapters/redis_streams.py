@@ -1,8 +1,8 @@
 """Crop and result streams on Redis Streams.
 
 Rules (protocol.md, result path): `crops:{k}` and `results:{k}` share a hash tag, so that one MULTI can
-move an entry from one to the other. Every append trims the crops exactly at two seconds and lets the key
-expire after three, so sealed crops age out even when every reader is dead. Readers recreate a group that
+move an entry from one to the other. Every append trims the crops exactly at their time to live and lets the key
+expire a second later, so sealed crops age out even when every reader is dead. Readers recreate a group that
 went with its expired key.
 
 XAUTOCLAIM is not used: Redis 6.2 answers it without delivery counts, and leaves entries that were trimmed
@@ -22,8 +22,9 @@ from cloud.adapters.redis_connection import BLOCK_MAX_MS, slot_key, translated
 from cloud.errors import StreamError
 from cloud.ports.streams import Append, CropRefusals, DeadLetter, Delivery, DurableAck, EntryKind, Finished
 
-CROP_MAX_AGE_MS = 2_000
-CROP_KEY_TTL_MS = 3_000
+CROP_KEY_GRACE_MS = 1_000
+"""A stream's key outlives its youngest crop by this much, so that readers see the trimming and not the key go."""
+
 RESULTS_MAX_ENTRIES = 100_000
 """Per shard; nobody writes beyond it. The lifecycle workers shed entries, and say so, well before."""
 
@@ -138,9 +139,13 @@ class _GroupReader:
 class RedisCropStream:
     """Sealed crops on `crops:{k}`, group `classify`; see the port for what each method promises."""
 
-    def __init__(self, redis: Redis, *, utc_ms: UtcMs, on_trimmed: OnTrimmed = lambda _count: None) -> None:
+    def __init__(
+        self, redis: Redis, *, utc_ms: UtcMs, max_age_ms: int, on_trimmed: OnTrimmed = lambda _count: None
+    ) -> None:
+        """Prepare; `max_age_ms` is the policy's time to live of a sealed crop."""
         self._redis = redis
         self._utc_ms = utc_ms
+        self._max_age_ms = max_age_ms
         self._on_trimmed = on_trimmed
         self._reader = _GroupReader(redis, prefix="crops", group="classify")
         self.read = self._reader.read
@@ -149,15 +154,15 @@ class RedisCropStream:
         self.peek = self._reader.peek
 
     async def append(self, entries: Sequence[Append]) -> None:
-        """Append entries, trimming what is older than two seconds from each touched shard."""
-        oldest = self._utc_ms() - CROP_MAX_AGE_MS
+        """Append entries, trimming what is past its time to live from each touched shard."""
+        oldest = self._utc_ms() - self._max_age_ms
         with translated():
             async with self._redis.pipeline(transaction=False) as pipe:
                 for entry in entries:
                     key = self._reader.key(entry.shard)
                     pipe.xadd(key, {entry.kind.value: entry.payload}, minid=oldest, approximate=False)
                 for shard in {entry.shard for entry in entries}:
-                    pipe.pexpire(self._reader.key(shard), CROP_KEY_TTL_MS)
+                    pipe.pexpire(self._reader.key(shard), self._max_age_ms + CROP_KEY_GRACE_MS)
                 await pipe.execute()
 
     async def finish(self, finished: Sequence[Finished]) -> None:

@@ -27,6 +27,7 @@ from cloud.workers import classify_metrics as metrics
 from cloud.workers.classify_rounds import ClassifyParts, ClassifyRounds
 from cloud.workers.running import run_until
 from models.expression.loading import ExpressionArtifact, load_expression
+from privacy.policy import Artefact, load_policy
 
 log = structlog.get_logger()
 
@@ -55,7 +56,10 @@ async def run(settings: Settings, *, stop: asyncio.Event) -> None:
     redis = connect(settings.redis_url)
     parts = ClassifyParts(
         crops=RedisCropStream(
-            redis, utc_ms=lambda: time.time_ns() // 1_000_000, on_trimmed=metrics.RESULTS_TRIMMED.inc
+            redis,
+            utc_ms=lambda: time.time_ns() // 1_000_000,
+            max_age_ms=load_policy().ttl_ms(Artefact.CIPHERTEXT_CROP),
+            on_trimmed=metrics.RESULTS_TRIMMED.inc,
         ),
         setups=RedisSetupStore(redis),
         revocations=RedisRevocations(redis),

@@ -29,6 +29,7 @@ from cloud.workers import ingest_metrics as metrics
 from cloud.workers.ingest_sessions import IngestSessions
 from cloud.workers.ingest_writers import IngestWriters
 from cloud.workers.running import run_until
+from privacy.policy import Artefact, load_policy
 
 log = structlog.get_logger()
 
@@ -58,7 +59,11 @@ async def run(settings: Settings, *, stop: asyncio.Event) -> None:
     redis = connect(settings.redis_url)
     parts = IngestParts(
         engine=AiortcPeerEngine(lambda: connection_servers(settings)),
-        crops=RedisCropStream(redis, utc_ms=lambda: time.time_ns() // 1_000_000),
+        crops=RedisCropStream(
+            redis,
+            utc_ms=lambda: time.time_ns() // 1_000_000,
+            max_age_ms=load_policy().ttl_ms(Artefact.CIPHERTEXT_CROP),
+        ),
         events=RedisResultStream(redis, on_trimmed=metrics.RESULTS_TRIMMED.inc),
         setups=RedisSetupStore(redis),
         revocations=RedisRevocations(redis),

@@ -57,14 +57,15 @@ async def run(settings: Settings, *, stop: asyncio.Event) -> None:
     signing_key = load_signing_key(settings.state_dir)
     policy = load_policy()
     redis = connect(settings.redis_url)
-    crops = RedisCropStream(redis, utc_ms=lambda: int(utc_now().timestamp() * 1_000))
+    max_age_ms = policy.ttl_ms(Artefact.CIPHERTEXT_CROP)
+    crops = RedisCropStream(redis, utc_ms=lambda: int(utc_now().timestamp() * 1_000), max_age_ms=max_age_ms)
     results = RedisResultStream(redis)
     shortening = asyncio.create_task(
         keep_streams_short(
             crops,
             results,
             shards=settings.shards,
-            max_age_ms=policy.ttl_us(Artefact.CIPHERTEXT_CROP) // 1_000,
+            max_age_ms=max_age_ms,
             clock=utc_now,
         )
     )

@@ -37,11 +37,11 @@ def streams(request: pytest.FixtureRequest) -> Iterator[Streams]:
     made = Streams(crops=None, results=None)  # type: ignore[arg-type]
     if request.param == "memory":
         made.results = MemoryResultStream(utc_ms=made.utc_ms, feed=MemoryAckFeed())
-        made.crops = MemoryCropStream(made.results, utc_ms=made.utc_ms)
+        made.crops = MemoryCropStream(made.results, utc_ms=made.utc_ms, max_age_ms=2_000)
     else:
         client = request.getfixturevalue("redis_client")
         made.results = RedisResultStream(client)
-        made.crops = RedisCropStream(client, utc_ms=made.utc_ms)
+        made.crops = RedisCropStream(client, utc_ms=made.utc_ms, max_age_ms=2_000)
     yield made
 
 

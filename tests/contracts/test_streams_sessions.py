@@ -58,7 +58,7 @@ def state(request: pytest.FixtureRequest) -> State:
             revocations=revocations,
             feed=feed,
             results=results,
-            crops=MemoryCropStream(results, utc_ms=utc_ms, feed=feed),
+            crops=MemoryCropStream(results, utc_ms=utc_ms, max_age_ms=2_000, feed=feed),
         )
     client = request.getfixturevalue("redis_client")
     return State(
@@ -66,7 +66,7 @@ def state(request: pytest.FixtureRequest) -> State:
         revocations=RedisRevocations(client),
         feed=RedisAckFeed(client),
         results=RedisResultStream(client),
-        crops=RedisCropStream(client, utc_ms=utc_ms),
+        crops=RedisCropStream(client, utc_ms=utc_ms, max_age_ms=2_000),
         client=client,
     )
 

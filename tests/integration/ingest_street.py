@@ -39,7 +39,7 @@ class Street:
     def __post_init__(self) -> None:
         self.setups = MemorySetupStore(utc_ms=utc_ms, revocations=self.revocations)
         self.results = MemoryResultStream(utc_ms=utc_ms, feed=self.feed)
-        self.crops = MemoryCropStream(self.results, utc_ms=utc_ms)
+        self.crops = MemoryCropStream(self.results, utc_ms=utc_ms, max_age_ms=2_000)
 
     async def read(self) -> None:
         for d in await self.crops.read(range(SHARDS), consumer="t", max_entries=1_000, block_ms=0):

@@ -75,7 +75,7 @@ class Bench:
     models: set[ScoringModel] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self.crops = RedisCropStream(self.redis, utc_ms=utc_ms)
+        self.crops = RedisCropStream(self.redis, utc_ms=utc_ms, max_age_ms=2_000)
         self.results = RedisResultStream(self.redis)
         self.setups = RedisSetupStore(self.redis)
         self.revocations = RedisRevocations(self.redis)
@@ -85,7 +85,7 @@ class Bench:
     ) -> ClassifyParts:
         redis = redis or self.redis
         return ClassifyParts(
-            crops=RedisCropStream(redis, utc_ms=utc_ms),
+            crops=RedisCropStream(redis, utc_ms=utc_ms, max_age_ms=2_000),
             setups=RedisSetupStore(redis),
             revocations=RedisRevocations(redis),
             classifier=classifier or TinyClassifier(),

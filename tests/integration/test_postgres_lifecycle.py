@@ -84,7 +84,9 @@ class Platform:
         )
         self.policy = load_policy()
         self.stream = MemoryResultStream(utc_ms=lambda: 0, feed=MemoryAckFeed())
-        self.crops = MemoryCropStream(self.stream, utc_ms=lambda: int(self.now.timestamp() * 1_000))
+        self.crops = MemoryCropStream(
+            self.stream, utc_ms=lambda: int(self.now.timestamp() * 1_000), max_age_ms=2_000
+        )
         self.tools = LifecycleTools(
             registry=self.registry,
             sealer=TimelineSealer(self.pool, self.custody, fold_seconds=fold_seconds),

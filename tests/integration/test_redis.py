@@ -36,8 +36,8 @@ async def read(stream: RedisCropStream, *, block_ms: int = 0) -> list[Delivery]:
 
 
 async def test_sealed_crops_age_out_although_nobody_reads_them(redis_client: Redis, monkeypatch) -> None:
-    monkeypatch.setattr(redis_streams, "CROP_KEY_TTL_MS", 60)
-    stream = RedisCropStream(redis_client, utc_ms=utc_ms)
+    monkeypatch.setattr(redis_streams, "CROP_KEY_GRACE_MS", 20)
+    stream = RedisCropStream(redis_client, utc_ms=utc_ms, max_age_ms=40)
     await stream.append([crops(0)])
     assert await redis_client.exists("crops:{0}")
     await eventually(lambda: gone(redis_client, "crops:{0}"))
@@ -47,13 +47,16 @@ async def gone(redis: Redis, key: str) -> bool:
     return not await redis.exists(key)
 
 
-async def test_crop_keys_expire_three_seconds_after_the_last_write(redis_client: Redis) -> None:
-    await RedisCropStream(redis_client, utc_ms=utc_ms).append([crops(0)])
-    assert 2_000 < await redis_client.pttl("crops:{0}") <= 3_000
+@pytest.mark.parametrize("max_age_ms", [500, 2_000, 15_000])
+async def test_crop_keys_expire_a_second_after_the_youngest_crop(
+    redis_client: Redis, max_age_ms: int
+) -> None:
+    await RedisCropStream(redis_client, utc_ms=utc_ms, max_age_ms=max_age_ms).append([crops(0)])
+    assert max_age_ms < await redis_client.pttl("crops:{0}") <= max_age_ms + 1_000
 
 
 async def test_a_reader_goes_on_after_its_group_went_with_the_key(redis_client: Redis) -> None:
-    stream = RedisCropStream(redis_client, utc_ms=utc_ms)
+    stream = RedisCropStream(redis_client, utc_ms=utc_ms, max_age_ms=2_000)
     await stream.append([crops(0, b"1"), crops(1, b"2")])
     assert len(await read(stream)) == 2
     await redis_client.delete("crops:{0}")
@@ -62,7 +65,7 @@ async def test_a_reader_goes_on_after_its_group_went_with_the_key(redis_client: 
 
 
 async def test_a_reader_that_waits_wakes_although_the_key_was_made_anew(redis_client: Redis) -> None:
-    stream = RedisCropStream(redis_client, utc_ms=utc_ms)
+    stream = RedisCropStream(redis_client, utc_ms=utc_ms, max_age_ms=2_000)
     await read(stream)
     await redis_client.delete("crops:{0}", "crops:{1}")
     waiting = asyncio.create_task(read(stream, block_ms=1_500))
@@ -72,12 +75,12 @@ async def test_a_reader_that_waits_wakes_although_the_key_was_made_anew(redis_cl
 
 
 async def test_claiming_on_streams_without_a_group_finds_nothing(redis_client: Redis) -> None:
-    stream = RedisCropStream(redis_client, utc_ms=utc_ms)
+    stream = RedisCropStream(redis_client, utc_ms=utc_ms, max_age_ms=2_000)
     assert await stream.claim_stale(SHARDS, consumer="c", min_idle_ms=0, max_entries=5) == []
 
 
 async def test_entries_trimmed_while_pending_leave_the_group(redis_client: Redis) -> None:
-    stream = RedisCropStream(redis_client, utc_ms=utc_ms)
+    stream = RedisCropStream(redis_client, utc_ms=utc_ms, max_age_ms=2_000)
     await stream.append([crops(0, b"1"), crops(0, b"2")])
     first, _ = await read(stream)
     await redis_client.xdel("crops:{0}", first.entry_id)
@@ -87,7 +90,10 @@ async def test_entries_trimmed_while_pending_leave_the_group(redis_client: Redis
 
 
 async def test_crops_stay_where_their_scores_find_no_room(redis_client: Redis) -> None:
-    stream, results = RedisCropStream(redis_client, utc_ms=utc_ms), RedisResultStream(redis_client)
+    stream, results = (
+        RedisCropStream(redis_client, utc_ms=utc_ms, max_age_ms=2_000),
+        RedisResultStream(redis_client),
+    )
     await stream.append([crops(0, b"1")])
     (delivery,) = await read(stream)
     before = (await redis_client.config_get("maxmemory"))["maxmemory"]
@@ -105,7 +111,7 @@ async def test_crops_stay_where_their_scores_find_no_room(redis_client: Redis) -
 async def test_results_beyond_the_bound_are_trimmed_and_counted(redis_client: Redis, monkeypatch) -> None:
     monkeypatch.setattr(redis_streams, "RESULTS_MAX_ENTRIES", 100)
     trimmed: list[int] = []
-    crop_stream = RedisCropStream(redis_client, utc_ms=utc_ms, on_trimmed=trimmed.append)
+    crop_stream = RedisCropStream(redis_client, utc_ms=utc_ms, max_age_ms=2_000, on_trimmed=trimmed.append)
     results = RedisResultStream(redis_client, on_trimmed=trimmed.append)
     events = [Append(shard=0, kind=EntryKind.EVENT, payload=b"{}") for _ in range(250)]
     await results.append(events)
@@ -133,7 +139,7 @@ async def test_an_entry_of_no_known_kind_is_delivered_as_such_and_stops_no_reade
 
 
 async def test_nothing_that_redis_says_about_a_payload_reaches_an_error(redis_client: Redis) -> None:
-    stream = RedisCropStream(redis_client, utc_ms=utc_ms)
+    stream = RedisCropStream(redis_client, utc_ms=utc_ms, max_age_ms=2_000)
     await redis_client.set("crops:{0}", b"occupied")
     with pytest.raises(StreamError) as refused:
         await stream.append([crops(0, b"a secret face")])
@@ -152,7 +158,7 @@ async def test_a_server_that_is_gone_is_a_stream_error_and_its_return_is_noticed
     port = free_port()
     server = embedded.start(tmp_path / "r", port=port, password="p")
     client = connect(server.url)
-    stream = RedisCropStream(client, utc_ms=utc_ms)
+    stream = RedisCropStream(client, utc_ms=utc_ms, max_age_ms=2_000)
     revocations = RedisRevocations(client)
     heard: list[SessionId | None] = []
 

@@ -51,7 +51,7 @@ async def ingest(redis: Redis, platform_key: Ed25519PublicKey) -> AsyncIterator[
     """Serve on a real Redis; yields the signalling port."""
     parts = IngestParts(
         engine=AiortcPeerEngine(),
-        crops=RedisCropStream(redis, utc_ms=lambda: utc_us() // 1_000),
+        crops=RedisCropStream(redis, utc_ms=lambda: utc_us() // 1_000, max_age_ms=2_000),
         events=RedisResultStream(redis),
         setups=RedisSetupStore(redis),
         revocations=RedisRevocations(redis),
