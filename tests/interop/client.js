@@ -60,8 +60,18 @@ class Streaming {
   #gaps = [];
   #countersUs = 0;
 
-  constructor({ epoch, link, startUs }) {
-    Object.assign(this, { epoch, link, startUs });
+  constructor(startUs) {
+    this.startUs = startUs;
+  }
+
+  /** S9, S12: frames go over this connection from now on; what was sealed before is repaired over it too. */
+  moveTo({ epoch, link }) {
+    const before = this.link;
+    Object.assign(this, { epoch, link });
+    this.#clock = new Clock();
+    this.#countersUs = 0;
+    this.link.say({ type: "segment", segment: 0, media_time_us: 0, monotonic_us: this.startUs, rate_permille: 1000 });
+    before?.close();
   }
 
   onControl(message) {
@@ -81,10 +91,6 @@ class Streaming {
 
   counters() {
     return { type: "counters", captured: this.#captured, with_face: this.#captured, sent: this.#sent, skipped: { ...this.#skipped } };
-  }
-
-  begin() {
-    this.link.say({ type: "segment", segment: 0, media_time_us: 0, monotonic_us: this.startUs, rate_permille: 1000 });
   }
 
   tick() {
@@ -183,51 +189,59 @@ function draw(canvas, frame) {
 /**
  * Join, consent, connect, send, and say what came back.
  *
- * `strip` takes out what the canvas adds to a JPEG; `spoil` changes each JPEG before it is sealed; `withdraw` ends with a
- * withdrawal in place of a goodbye.
+ * `strip` takes out what the canvas adds to a JPEG; `spoil` changes each JPEG before it is sealed; `moveAt` is the frame at
+ * which a second epoch takes over; `withdraw` ends with a withdrawal, and waits for the proof of the deletion.
  */
-export async function view({ invite, frames, fps, strip = false, spoil = (jpeg) => jpeg, withdraw = false }) {
+export async function view({ invite, frames, fps, strip = false, spoil = (jpeg) => jpeg, moveAt = -1, withdraw = false }) {
   const invitation = new Invitation(invite);
   const { notice } = await invitation.join();
   document.body.textContent = notice.text;
   const device = await newDevice();
   const purposes = ["capture", "cloud_scoring"];
   const given = await invitation.consent({ notice, purposes, optedOut: ["disgust"], adult: true, device });
-  const epoch = await Epoch.begin({
-    poolKey: invitation.poolKey,
-    session: invitation.session,
-    tenant: invitation.tenant,
-    epoch: 1,
-    receipt: given.receipt,
-    device,
-    notAfterUtcUs: Math.min(invitation.nowUtcUs() + EPOCH_US, invitation.poolKey.notAfterUtcUs, given.validUntilUtcUs),
-  });
-  let streaming = null;
-  const link = await Link.open({
-    ticket: await invitation.ticket(given.receipt),
-    setup: epoch.setup,
-    onControl: (message) => streaming.onControl(message),
-    onRevoked: (reason) => {
-      streaming.revoked = reason;
-    },
-  });
-  streaming = new Streaming({ epoch, link, startUs: monotonicUs() });
-  streaming.begin();
+  const streaming = new Streaming(monotonicUs());
+  const connect = async (number) => {
+    const epoch = await beginEpoch({ invitation, device, given, number });
+    const link = await Link.open({
+      ticket: await invitation.ticket(given.receipt),
+      setup: epoch.setup,
+      onControl: (message) => streaming.onControl(message),
+      onRevoked: (reason) => {
+        streaming.revoked = reason;
+      },
+    });
+    streaming.moveTo({ epoch, link });
+  };
+  await connect(1);
   const ticking = setInterval(() => streaming.tick(), TICK_MS);
   const canvas = Object.assign(document.createElement("canvas"), { width: SIDE_PX, height: SIDE_PX });
   for (let frame = 0; frame < frames && streaming.revoked === null; frame += 1) {
-    await sleep(Math.max(0, (streaming.startUs + (frame * 1e6) / fps - monotonicUs()) / 1000));
+    if (frame === moveAt) await connect(2);
+    await sleep(1000 / fps);
     draw(canvas, frame);
     await streaming.frame(spoil(await encodeCrop(canvas, { strip })), monotonicUs());
   }
   clearInterval(ticking);
   let deletion = null;
   if (withdraw) {
-    link.say({ type: "withdraw", monotonic_us: monotonicUs() });
-    deletion = (await invitation.withdraw()).deletion;
+    streaming.link.say({ type: "withdraw", monotonic_us: monotonicUs() });
+    await invitation.withdraw();
+    deletion = await invitation.deletionReceipt();
   } else {
     await streaming.end();
   }
-  link.close();
+  streaming.link.close();
   return { session: invitation.session, deletion, ...streaming.report };
+}
+
+function beginEpoch({ invitation, device, given, number }) {
+  return Epoch.begin({
+    poolKey: invitation.poolKey,
+    session: invitation.session,
+    tenant: invitation.tenant,
+    epoch: number,
+    receipt: given.receipt,
+    device,
+    notAfterUtcUs: Math.min(invitation.nowUtcUs() + EPOCH_US, invitation.poolKey.notAfterUtcUs, given.validUntilUtcUs),
+  });
 }

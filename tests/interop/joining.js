@@ -1,7 +1,7 @@
 // From the invitation to a ticket (J1 to J6).
 
 import { base64url, canonicalJson, hex, sha256, unbase64, utf8 } from "./bytes.js";
-import { importVerifier, readBundle, readReceipt } from "./documents.js";
+import { importVerifier, readBundle, readReceipt, verifyDocument } from "./documents.js";
 
 export async function newDevice() {
   const pair = await crypto.subtle.generateKey("Ed25519", false, ["sign", "verify"]);
@@ -71,5 +71,14 @@ export class Invitation {
 
   withdraw() {
     return this.call("POST", "/withdraw", {});
+  }
+
+  /** J7: wait for the proof that everything is deleted, and verify it. */
+  async deletionReceipt() {
+    for (;;) {
+      const answer = await this.call("GET", "/deletion-receipt");
+      if (answer.receipt) return verifyDocument(answer.receipt, this.verifier, "countenance-deletion+jws");
+      await new Promise((done) => setTimeout(done, 500));
+    }
   }
 }

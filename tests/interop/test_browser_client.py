@@ -54,9 +54,16 @@ async def test_crops_that_are_refused_are_told_by_reason(platform: StreetPlatfor
     assert report["refused"]["content"] >= 30
 
 
-async def test_a_withdrawal_from_the_page_is_heard(platform: StreetPlatform, page: Any) -> None:
+async def test_a_second_epoch_takes_over_and_no_crop_is_lost(platform: StreetPlatform, page: Any) -> None:
+    report = await view(page, await invited(platform), "frames: 40, fps: 30, moveAt: 20")
+    assert (report["sent"], report["acked"], report["refused"]) == (40, 40, {})
+
+
+async def test_a_withdrawal_from_the_page_ends_in_a_signed_proof(platform: StreetPlatform, page: Any) -> None:
     report = await view(page, await invited(platform), "frames: 10, fps: 30, withdraw: true")
-    assert report["deletion"] in ("queued", "done")
+    assert report["deletion"]["session"] == report["session"]
+    assert report["deletion"]["key_destroyed"] is True
+    assert all(after == 0 for _, after in report["deletion"]["counts"].values())
 
 
 async def test_a_page_of_another_origin_is_not_let_in(
