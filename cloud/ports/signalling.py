@@ -17,6 +17,10 @@ class SignallingConnection(Protocol):
         """Send a message; does nothing once the connection is over."""
         ...
 
+    def keep(self) -> None:
+        """Note that whoever speaks here has proven itself; until then the connection makes room for others."""
+        ...
+
     async def close(self) -> None:
         """Close the connection in order."""
         ...

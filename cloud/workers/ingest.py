@@ -132,6 +132,7 @@ async def serve(
         sessions.handle,
         max_connections=max_sessions + CONNECTIONS_SPARE,
         allowed_origins=allowed_origins,
+        on_given_up=metrics.SOCKETS_GIVEN_UP.inc,
     )
     try:
         async with listening as port:

@@ -5,6 +5,10 @@ from prometheus_client import Counter, Gauge, Histogram
 DATAGRAMS = Counter("countenance_ingest_datagrams_total", "Datagrams accepted into the stream", ["late"])
 REFUSED = Counter("countenance_ingest_refused_total", "Datagrams and messages refused", ["reason"])
 ADMISSIONS = Counter("countenance_ingest_admissions_total", "Offers answered or refused", ["code"])
+SOCKETS_GIVEN_UP = Counter(
+    "countenance_ingest_sockets_given_up_total",
+    "Websockets closed before they proved anything, for want of seats",
+)
 SESSIONS = Gauge("countenance_ingest_sessions", "Live sessions")
 SESSION_ENDS = Counter("countenance_ingest_session_ends_total", "Sessions that ended", ["kind"])
 QUEUED_CROPS = Gauge("countenance_ingest_queued_crops", "Crops that wait to be written")

@@ -30,12 +30,12 @@ from cloud.signaling.admission import (
     superseded,
 )
 from cloud.workers import ingest_metrics as metrics
+from cloud.workers.ingest_sockets import SessionSockets, offers_bucket
 from cloud.workers.ingest_writers import IngestWriters
 from privacy.errors import MessageError
 from privacy.ids import SessionId
 from privacy.wire.codec import decode_signalling, encode_message
 from privacy.wire.messages import Ack, Answer, Offer, RefusalReason, Refused, Revoked
-from privacy.wire.rate import TokenBucket
 
 log = structlog.get_logger()
 
@@ -52,10 +52,6 @@ EXPIRED_GRACE_US = 30_000_000
 
 REVOKED_FLUSH_S = 0.2
 """Time for the last message to leave before the peer closes; a revocation acts within a second."""
-
-OFFERS_PER_S = 1
-OFFERS_BURST = 10
-"""Per websocket; an answer costs keys and sockets, and an agent needs one in minutes."""
 
 REVOKED_REASON = "consent was withdrawn"
 EXPIRED_REASON = "consent has expired"
@@ -185,7 +181,8 @@ class IngestSessions:
         self._max_sessions = max_sessions
         self._live: dict[SessionId, LiveSession] = {}
         self._revoked: OrderedDict[SessionId, None] = OrderedDict()
-        self._admitting = 0
+        self._sockets = SessionSockets()
+        self._admitting: list[SignallingConnection] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._telling: set[asyncio.Task[None]] = set()
 
@@ -193,43 +190,47 @@ class IngestSessions:
         return len(self._live)
 
     async def handle(self, connection: SignallingConnection) -> None:
-        """Serve one agent's websocket until it closes; an agent may offer again, for a later epoch."""
-        serves = False
-        offers = TokenBucket(rate_per_s=OFFERS_PER_S, burst=OFFERS_BURST)
-        while True:
-            try:
-                async with asyncio.timeout(None if serves else OFFER_TIMEOUT_S):
+        """Serve one agent's websocket until it closes; an agent may offer again, for a later epoch.
+
+        A websocket that no live session needs has ten seconds for an offer, and is closed once one is refused.
+        """
+        offers = offers_bucket()
+        try:
+            while True:
+                async with asyncio.timeout(None if self._is_needed(connection) else OFFER_TIMEOUT_S):
                     message = await connection.receive()
-            except TimeoutError:
-                break
-            if message is None:
-                return
-            try:
-                if not offers.take(1, now_us=time.monotonic_ns() // 1_000):
-                    raise AdmissionError(429, "too many offers", retry_after_ms=_retry_ms())
-                sdp = await self._admit(_read_offer(message), connection)
-            except AdmissionError as refusal:
-                metrics.ADMISSIONS.labels(str(refusal.code)).inc()
-                await connection.send(
-                    encode_message(
-                        Refused(
-                            code=refusal.code, reason=refusal.reason, retry_after_ms=refusal.retry_after_ms
-                        )
-                    )
-                )
-                if not serves:
-                    break
-            else:
-                serves = True
-                metrics.ADMISSIONS.labels("200").inc()
-                await connection.send(encode_message(Answer(sdp=sdp)))
+                if message is None:
+                    return
+                try:
+                    if not offers.take(1, now_us=time.monotonic_ns() // 1_000):
+                        raise _too_many_offers()
+                    sdp = await self._admit(_read_offer(message), connection)
+                except AdmissionError as refusal:
+                    await self._refuse(refusal, connection)
+                    if not self._is_needed(connection):
+                        break
+                else:
+                    metrics.ADMISSIONS.labels("200").inc()
+                    await connection.send(encode_message(Answer(sdp=sdp)))
+        except TimeoutError:
+            pass
+        finally:
+            self._sockets.leave(connection)
         await connection.close()
+
+    async def _refuse(self, refusal: AdmissionError, connection: SignallingConnection) -> None:
+        metrics.ADMISSIONS.labels(str(refusal.code)).inc()
+        refused = Refused(code=refusal.code, reason=refusal.reason, retry_after_ms=refusal.retry_after_ms)
+        await connection.send(encode_message(refused))
 
     async def _admit(self, offer: Offer, connection: SignallingConnection) -> str:
         admitted = check_offer(offer, platform_key=self._platform_key, now_utc_us=utc_us())
-        self._admitting += 1
+        if not self._sockets.may_offer(admitted.session):
+            raise _too_many_offers()
+        self._admitting.append(connection)
         try:
             await self._check_state(admitted)
+            self._seat(admitted.session, connection)
             live = LiveSession(admitted, self, connection)
             live.peer = await self._engine.answer(offer.sdp, live)
             try:
@@ -237,12 +238,27 @@ class IngestSessions:
             except BaseException:
                 await live.peer.close()
                 raise
+            self._install(live)
         except StreamError:
             raise AdmissionError(503, "the platform is not ready", retry_after_ms=_retry_ms()) from None
         finally:
-            self._admitting -= 1
-        self._install(live)
+            self._admitting.remove(connection)
         return live.peer.answer_sdp
+
+    def _seat(self, session: SessionId, connection: SignallingConnection) -> None:
+        """Let the websocket of a session that has proven itself stay; an older one of the session may have to go."""
+        older = self._sockets.join(session, connection)
+        if older is not None:
+            self._spawn(older.close())
+
+    def _is_needed(self, connection: SignallingConnection) -> bool:
+        """Say whether a live session, or an offer that is being answered, speaks over a websocket."""
+        peers = (
+            peer for live in self._live.values() for peer in (live, live.predecessor) if peer is not None
+        )
+        return connection in self._admitting or any(
+            peer.connection is connection and not peer.is_over for peer in peers
+        )
 
     async def _check_state(self, admitted: Admitted) -> None:
         state = SessionState(
@@ -250,7 +266,7 @@ class IngestSessions:
             receipt_in_force=await self._revocations.receipt_in_force(admitted.session),
             fenced_epoch=await self._setups.fenced_epoch(admitted.session),
             served_here=admitted.session in self._live,
-            live_sessions=len(self._live) + self._admitting - 1,
+            live_sessions=len(self._live) + len(self._admitting) - 1,
             max_sessions=self._max_sessions,
         )
         check_state(admitted, state, jitter=random.random())
@@ -301,7 +317,7 @@ class IngestSessions:
             self.retire(previous)
 
     def retire(self, live: LiveSession) -> None:
-        """Close a peer whose session goes on elsewhere, and the one before it."""
+        """Close a peer whose session goes on elsewhere, with its websocket, and the one before it."""
         live.is_over = True
         if live.predecessor is not None:
             self.retire(live.predecessor)
@@ -493,6 +509,8 @@ class IngestSessions:
     def _close(self, live: LiveSession) -> None:
         if live.peer is not None:
             self._spawn(live.peer.close())
+        if not self._is_needed(live.connection):
+            self._spawn(live.connection.close())
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -512,6 +530,10 @@ def _read_offer(message: bytes) -> Offer:
 
 def _session_id(text: str) -> SessionId:
     return SessionId(UUID(text))
+
+
+def _too_many_offers() -> AdmissionError:
+    return AdmissionError(429, "too many offers", retry_after_ms=_retry_ms())
 
 
 def _retry_ms() -> int:

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 from aiortc import RTCConfiguration, RTCPeerConnection
 
-from cloud.workers import ingest_sessions
+from cloud.workers.ingest_sockets import OFFERS_BURST
 from privacy.consent import Purpose
 from privacy.wire.codec import encode_message
 from privacy.wire.messages import Offer, Refused
@@ -95,8 +95,8 @@ async def test_a_session_served_here_may_come_back_although_the_process_is_full(
 async def test_too_many_offers_on_one_connection_are_refused(street, peers) -> None:
     peer, viewer = peers(street), Viewer(street.platform)
     await join(peer, viewer)
-    replies = [await peer.say(b"{}") for _ in range(ingest_sessions.OFFERS_BURST)]
-    assert [reply.code for reply in replies[:-1]] == [422] * (ingest_sessions.OFFERS_BURST - 1)
+    replies = [await peer.say(b"{}") for _ in range(OFFERS_BURST)]
+    assert [reply.code for reply in replies[:-1]] == [422] * (OFFERS_BURST - 1)
     assert replies[-1].code == 429
 
 
@@ -131,7 +131,7 @@ async def test_an_offer_that_would_make_ingest_knock_at_many_doors_is_refused(st
     viewer = Viewer(street.platform)
     good = await offer_sdp()
     candidate = next(line for line in good.splitlines() if line.startswith("a=candidate"))
-    for flooded in (good + f"{candidate}\r\n" * 33, good.replace(candidate.split()[4], "printer.local")):
+    for flooded in (good + f"{candidate}\r\n" * 33, good.replace(candidate.split()[4], "printer.example")):
         reply = await peers(street).offer(viewer.ticket(), viewer.sealer().setup, sdp=flooded)
         assert isinstance(reply, Refused)
         assert (reply.code, "candidate" in reply.reason) == (422, True)

@@ -29,10 +29,17 @@ async def test_messages_travel_both_ways_and_the_end_is_told() -> None:
         assert await client.recv() == "text"
 
 
-async def test_a_connection_over_the_cap_is_told_when_to_come_back() -> None:
-    async with serve_signalling("127.0.0.1", 0, echo, max_connections=1) as port:
+async def echo_kept(connection) -> None:
+    connection.keep()
+    await echo(connection)
+
+
+async def test_where_all_have_proven_themselves_a_newcomer_is_told_when_to_come_back() -> None:
+    async with serve_signalling("127.0.0.1", 0, echo_kept, max_connections=1) as port:
         url = f"ws://127.0.0.1:{port}"
-        async with connect(url, proxy=None):
+        async with connect(url, proxy=None) as first:
+            await first.send("kept")
+            await first.recv()
             with pytest.raises(InvalidStatus) as refused:
                 await connect(url, proxy=None)
         assert refused.value.response.status_code == 503
