@@ -35,6 +35,7 @@ EXPORTING = "models.expression.commands.exporting"
 MEASURING = "models.expression.commands.measuring"
 DEVELOPING = "models.expression.commands.developing"
 BROADENING = "models.expression.commands.broadening"
+AVERAGING = "models.expression.commands.averaging"
 
 
 def add_models_commands(subparsers: Any) -> None:
@@ -55,10 +56,12 @@ def add_models_commands(subparsers: Any) -> None:
     _add_train(commands)
     _add_distil(commands)
     _add_broaden(commands)
+    _add_average(commands)
     _add_prune(commands)
     _add_quantise(commands)
     _add_choose(commands)
     _add_develop(commands)
+    _add_certain(commands)
     _add_compare(commands)
     _add_calibrate(commands)
     _add_framing(commands)
@@ -201,6 +204,20 @@ def _add_broaden(commands: Any) -> None:
     _add_run_options(parser)
 
 
+def _add_average(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "average",
+        "write the weighted mean of the weights of several runs, which keeps more of each than it loses",
+        "countenance models average out/broad:0.8 out/earlier:0.2 --out out/averaged",
+        module=AVERAGING,
+    )
+    parser.add_argument(
+        "runs", nargs="+", metavar="RUN:SHARE", help="what train wrote, and how much it counts"
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the new run")
+
+
 def _add_prune(commands: Any) -> None:
     parser = _command(
         commands,
@@ -305,6 +322,21 @@ def _add_develop(commands: Any) -> None:
         "--against", type=Path, metavar="KERAS", help="the network to be replaced (default: the shipped one)"
     )
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
+    _add_threads(parser)
+
+
+def _add_certain(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "certain",
+        "find from which confidence on answers are right often enough, at home and on development pictures",
+        "countenance models certain --data DIR --artifact out/expression --record",
+        module=DEVELOPING,
+    )
+    _add_data(parser)
+    _add_config(parser)
+    _add_artifact(parser)
+    parser.add_argument("--record", action="store_true", help="keep the confidences in the manifest")
     _add_threads(parser)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from models.audit.answers import AnswerRule, Answers, answer
+from models.audit.answers import AnswerRule, Answers, AtHome, answer
 from models.audit.selective import (
     area_under_risk_coverage,
     brier_score,
@@ -36,7 +36,7 @@ class Engines:
 
 
 def measure_sets(
-    sets: Iterable[TestSet], engines: Engines, rule: AnswerRule
+    sets: Iterable[TestSet], engines: Engines, rule: AnswerRule, *, home: AtHome | None = None
 ) -> tuple[dict[str, Any], dict[str, Float32Array]]:
     """Measure everything on every test set.
 
@@ -44,9 +44,10 @@ def measure_sets(
         sets: test sets.
         engines: peers are measured as they come: temperature 1, no threshold.
         rule: the artifact's.
+        home: reads the sets that the network learned from at their training shares; `as_it_comes` is then said beside.
 
     Returns:
-        Figures by set, and the int8 logits of each set, float32 (n, k).
+        Figures by set, and the int8 logits of each set as they come, float32 (n, k).
     """
     figures: dict[str, Any] = {}
     logits: dict[str, Float32Array] = {}
@@ -54,9 +55,18 @@ def measure_sets(
         crops, labels = list(test_set.crops), test_set.labels
         quantised, full = engines.int8(crops), engines.float32(crops)
         logits[test_set.name] = quantised
+        own = rule
+        beside: dict[str, Any] = {}
+        if home is not None and test_set.name in home.shares:
+            plain = measure(quantised, labels, temperature=rule.temperature)
+            beside["as_it_comes"] = {key: plain[key] for key in ("accuracy", "macro_recall", "ece_15")}
+            beside["shares"] = [float(v) for v in home.shares[test_set.name]]
+            own = home.rule
+            quantised, full = (home.move(test_set.name, given) for given in (quantised, full))
         figures[test_set.name] = {
-            "int8": measure_answers(quantised, labels, rule),
-            "float32": measure_answers(full, labels, rule),
+            **beside,
+            "int8": measure_answers(quantised, labels, own),
+            "float32": measure_answers(full, labels, own),
             "int8_loss_points": [
                 100 * bound
                 for bound in paired_difference_interval(hits(full, labels), hits(quantised, labels))

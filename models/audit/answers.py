@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from models.expression.inference import score_logits
 from models.expression.loading import ExpressionArtifact
+from models.expression.prior import CONFIDENT_AT_HOME, at_prior, read_home_shares
 from models.expression.scope import ScopeRule, in_scope_probability, out_of_scope
 
 Float64Array = npt.NDArray[np.float64]
@@ -38,6 +40,43 @@ class AnswerRule:
             confident_above=artifact.confident_above,
             scope=artifact.scope,
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AtHome:
+    """How an artifact is read on the sets that its network learned from: at the shares of their training parts.
+
+    Attributes:
+        carried: float64 (6,), prior of the logits as they come.
+        shares: float64 (6,) by test set.
+        rule: with the threshold fitted at such shares.
+    """
+
+    carried: Float64Array
+    shares: Mapping[str, Float64Array]
+    rule: AnswerRule
+
+    @classmethod
+    def of(cls, artifact: ExpressionArtifact) -> AtHome | None:
+        """Take it from an artifact; None where the manifest states no shares."""
+        parameters = artifact.manifest.parameters
+        shares = read_home_shares(parameters)
+        if not shares:
+            return None
+        if "ferplus" in shares:
+            shares["fer2013"] = shares["ferplus"]
+        threshold = float(parameters.get(CONFIDENT_AT_HOME, artifact.confident_above))
+        rule = replace(AnswerRule.of(artifact), confident_above=threshold)
+        return cls(carried=artifact.prior, shares=shares, rule=rule)
+
+    def move(self, name: str, logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Return a set's logits at its training shares; another set's as they come."""
+        if name not in self.shares:
+            return logits
+        moved = at_prior(
+            logits, carried=self.carried, wanted=self.shares[name], temperature=self.rule.temperature
+        )
+        return moved.astype(np.float32)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

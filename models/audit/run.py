@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.audit.accuracy import Engines, measure_sets
-from models.audit.answers import AnswerRule, answer
+from models.audit.answers import AnswerRule, AtHome, answer
 from models.audit.comparisons import Group, simultaneous_gaps
 from models.audit.degraded import PICTURES, measure_slices
 from models.audit.detection import (
@@ -94,7 +94,9 @@ def run_audit(request: AuditRequest) -> dict[str, Any]:
     if not is_street_here():
         skipped |= dict.fromkeys({"street", "slices"} - skipped.keys(), NO_STREET)
     body: dict[str, Any] = {}
-    body["sets"], logits = measure_sets(request.bar("sets")(sets.values()), request.engines, rule)
+    body["sets"], logits = measure_sets(
+        request.bar("sets")(sets.values()), request.engines, rule, home=AtHome.of(request.artifact)
+    )
     if "street" not in skipped:
         body["street"] = _street(request, sets, logits, rule)
     gap_groups: list[Group] = []

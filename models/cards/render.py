@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from models.cards import audited
+from models.expression.prior import CERTAIN_HOME, CERTAIN_SHIFT, CONFIDENT_AT, LOGIT_PRIOR
 from models.manifest import Manifest
 
 _SET_TITLES = {
@@ -126,8 +127,25 @@ def _accuracy(sets: Mapping[str, Any]) -> str:
             "| test | model | n | accuracy | macro recall | calibration error, 15 bins |",
             "|---|---|---|---|---|---|",
             *rows,
+            *_priors_said(sets),
         ]
     )
+
+
+def _priors_said(sets: Mapping[str, Any]) -> list[str]:
+    """Say of the sets that are read at their training shares what they come to with the prior that the file carries."""
+    rows = [
+        f"{_SHORT_TITLES.get(name, name)} {entry['as_it_comes']['accuracy']:.3f} / {entry['as_it_comes']['macro_recall']:.3f}"
+        for name, entry in sets.items()
+        if "as_it_comes" in entry
+    ]
+    if not rows:
+        return []
+    return [
+        "",
+        "Sets that the network learned from are read at the shares of their training parts. With the prior that the file carries "
+        f"(an audience's), int8, accuracy / macro recall: {'; '.join(rows)}.",
+    ]
 
 
 def _recalls(sets: Mapping[str, Any], labels: Sequence[str]) -> str:
@@ -191,6 +209,20 @@ def _calibration(manifest: Manifest, figures: Mapping[str, Any]) -> str:
         f"Temperature {manifest.parameters['temperature']:.3f} and the confidence threshold "
         f"{manifest.parameters['confident_above']:.3f} (98 % right on validation) were fixed on validation pictures.",
     ]
+    if LOGIT_PRIOR in manifest.parameters:
+        shares = ", ".join(
+            f"{label} {share:.2f}"
+            for label, share in zip(manifest.labels, manifest.parameters[LOGIT_PRIOR], strict=True)
+        )
+        lines.append(
+            f"The logits carry this prior: {shares}. `models predict --prior` puts another in its place."
+        )
+    if CONFIDENT_AT in manifest.parameters:
+        thresholds = "; ".join(f"{n} {v:.3f}" for n, v in manifest.parameters[CONFIDENT_AT].items())
+        lines.append(
+            f"`models predict` calls an answer certain from these confidences on, by prior: {thresholds}; there "
+            f"{CERTAIN_HOME:.0%} of each home set's validation pictures and {CERTAIN_SHIFT:.0%} of each other development set's are right."
+        )
     if head.get("accuracy_at_threshold") is not None:
         shipped = figures["sets"]["rafdb"]["int8"]
         lines.append(

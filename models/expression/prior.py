@@ -22,6 +22,18 @@ Float64Array = npt.NDArray[np.float64]
 LOGIT_PRIOR = "logit_prior"
 """Parameter of a manifest: six shares, in the order of the labels, that the artifact's logits carry at its temperature."""
 
+HOME_SHARES = "home_shares"
+"""Parameter of a manifest: by data set that the network learned from, the six shares of its training part."""
+
+CONFIDENT_AT_HOME = "confident_at_home"
+"""Parameter of a manifest: as `confident_above`, for answers at the home sets' own shares."""
+
+CONFIDENT_AT = "confident_at"
+"""Parameter of a manifest: by named prior, the confidence from which a single picture's answer is called certain."""
+
+CERTAIN_HOME, CERTAIN_SHIFT = 0.95, 0.87
+"""Shares of such answers that are right, at least: of each home set's validation pictures, of each other development set."""
+
 UNIFORM, AUDIENCE, CARRIED = "uniform", "audience", "carried"
 
 PRIORS: Mapping[str, tuple[float, ...]] = MappingProxyType(
@@ -48,6 +60,31 @@ def read_prior(parameters: Mapping[str, Any]) -> Float64Array:
         raise ManifestError(f"the artifact's {LOGIT_PRIOR} has a share outside [{_LEAST}, 1]: {stated!r}")
     shares = np.asarray(stated, np.float64)
     return np.asarray(shares / shares.sum())
+
+
+def read_home_shares(parameters: Mapping[str, Any]) -> dict[str, Float64Array]:
+    """Return the six shares of each set that an artifact's network learned from, by its name; none where none are stated.
+
+    Raises:
+        ManifestError: an entry is no six shares above 0.
+    """
+    stated = parameters.get(HOME_SHARES, {})
+    if not isinstance(stated, Mapping):
+        raise ManifestError(f"the artifact's {HOME_SHARES} is no table: {stated!r}")
+    return {str(name): read_prior({LOGIT_PRIOR: shares}) for name, shares in stated.items()}
+
+
+def confident_from(parameters: Mapping[str, Any], prior: str, otherwise: float) -> float:
+    """Return the confidence from which an answer for a named prior is certain; `otherwise` where none is stated.
+
+    Raises:
+        ManifestError: what is stated is no figure of 0 or more.
+    """
+    stated = parameters.get(CONFIDENT_AT, {})
+    value = stated.get(prior, otherwise) if isinstance(stated, Mapping) else None
+    if not isinstance(value, float | int) or not value >= 0:
+        raise ManifestError(f"the artifact's {CONFIDENT_AT} is no table of confidences: {stated!r}")
+    return float(value)
 
 
 def named_prior(name: str, carried: Float64Array) -> Float64Array:

@@ -14,7 +14,7 @@ from models.expression.inference import opt_out_mask
 from models.expression.loading import load_expression
 from models.expression.measuring.engines import litert_predictor
 from models.expression.own_neutral import neutral_offset
-from models.expression.prior import UNIFORM, describe_prior, named_prior
+from models.expression.prior import UNIFORM, confident_from, describe_prior, named_prior
 from models.face_crop.quality import is_dark
 from models.face_crop.shrinking import UInt8Array
 from models.face_detector.runtime import Detector
@@ -58,6 +58,8 @@ class PictureReader:
         self._digests = {"expression": manifest.variant(variant).sha256}
         self._prior = named_prior(prior, self._artifact.prior)
         self._stated = describe_prior(prior, self._prior)
+        parameters = self._artifact.manifest.parameters
+        self._certain = confident_from(parameters, prior, self._artifact.confident_above)
         self._offset: Float64Array | None = None
         self._limits = DoubtLimits()
         self._detector: Detector | None = None
@@ -105,6 +107,7 @@ class PictureReader:
             opted_out=self._opted_out,
             prior=self._prior,
             offset=self._offset,
+            confident_above=self._certain,
         )
         return {
             "image": shown(path),

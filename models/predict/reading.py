@@ -130,6 +130,7 @@ def answer(
     opted_out: BoolArray,
     prior: Float64Array | None = None,
     offset: Float64Array | None = None,
+    confident_above: float | None = None,
 ) -> list[dict[str, Any]]:
     """Read the expression in every sample.
 
@@ -140,6 +141,7 @@ def answer(
         opted_out: bool (6,), expressions that must not be looked at.
         prior: float64 (6,), to answer for; None: what the artifact's logits carry.
         offset: float64 (6,), a person's own neutral, taken out of the logits; None: nobody's.
+        confident_above: confidence from which an answer is certain; None: the artifact's.
 
     Returns:
         One object per sample, ready for JSON: box, expression, confidence, uncertain, reasons, probabilities,
@@ -155,12 +157,13 @@ def answer(
         moved[:, :N_LABELS] -= offset
     scores = score_logits(moved, temperature=artifact.temperature, opted_out=opted_out)
     outside = out_of_scope(logits, artifact.scope, opted_out=opted_out)
+    certain = artifact.confident_above if confident_above is None else confident_above
     answers = []
     for i, sample in enumerate(samples):
         doubts = list(sample.doubts)
         if outside[i]:
             doubts.insert(0, Doubt.OUT_OF_SCOPE)
-        if scores.confidence[i] < artifact.confident_above:
+        if scores.confidence[i] < certain:
             doubts.insert(0, Doubt.LOW_CONFIDENCE)
         shares = _shares(scores.probabilities[i], opted_out)
         answers.append(

@@ -1,1 +1,1 @@
-"""What is fitted on validation pictures after training: temperatures, thresholds, label scales, the filter over time."""
+"""What is fitted on validation pictures after training: temperatures, thresholds, the filter over time."""

@@ -8,11 +8,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from models.errors import DatasetError
 from models.expression.commands.learning import prepare_backend
 from models.expression.commands.reading import progress_bar
+from models.expression.inference import score_logits
 from models.expression.loading import EXPRESSION_DIR
-from models.expression.prior import LOGIT_PRIOR, read_prior
+from models.expression.prior import CONFIDENT_AT, LOGIT_PRIOR, PRIORS, at_prior, read_prior
 
 if TYPE_CHECKING:
     from models.expression.data.development import DevelopmentSet
@@ -66,6 +69,51 @@ def develop(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def certain(arguments: argparse.Namespace) -> int:
+    """Find from which confidence on answers about single pictures are right often enough at home and elsewhere."""
+    config = prepare_backend(arguments)
+    from dataclasses import replace
+
+    from models.expression.data.development import read_development
+    from models.expression.loading import load_expression
+    from models.expression.measuring.development import certain_from
+    from models.expression.measuring.engines import litert_predictor
+    from models.face_detector.runtime import Detector
+    from models.manifest import ARTIFACTS_DIR, load_manifest, write_manifest
+
+    artifact = load_expression(arguments.artifact)
+    sets = read_development(
+        arguments.data,
+        side_px=config.training.stored_side_px,
+        validation_share=config.training.validation_share,
+        detector=Detector(load_manifest(ARTIFACTS_DIR / "face_detector").read()),
+        bar=progress_bar,
+    )
+    predictor = litert_predictor(artifact.manifest.read(), side_px=artifact.input_side_px)
+    logits = {chosen.name: predictor(list(chosen.grey)) for chosen in sets}
+    found = {}
+    for name, shares in PRIORS.items():
+        probabilities = {
+            chosen: score_logits(
+                at_prior(
+                    given,
+                    carried=artifact.prior,
+                    wanted=np.asarray(shares),
+                    temperature=artifact.temperature,
+                ),
+                temperature=artifact.temperature,
+            ).probabilities
+            for chosen, given in logits.items()
+        }
+        found[name] = certain_from(probabilities, sets)
+    if arguments.record:
+        thresholds = {name: round(float(figures["confident_from"]), 4) for name, figures in found.items()}
+        parameters = {**artifact.manifest.parameters, CONFIDENT_AT: thresholds}
+        write_manifest(replace(artifact.manifest, parameters=parameters))
+    print(json.dumps(found, indent=2))
+    return 0
+
+
 def stated_prior(network: Path) -> Sequence[float]:
     """Return the prior that a network's logits carry, from the run or the manifest beside its file.
 
@@ -80,18 +128,14 @@ def stated_prior(network: Path) -> Sequence[float]:
             raise DatasetError(f"cannot read {path}: {error}") from None
         table = table.get("parameters", {}) if name == "manifest.json" else table
         if LOGIT_PRIOR in table:
-            # A manifest states it at the artifact's temperature; here logits are read as they come.
-            weights = read_prior(table) ** float(table.get("temperature", 1.0))
-            return [float(v) for v in weights / weights.sum()]
+            return [float(v) for v in read_prior(table)]
     raise DatasetError(
         f"nothing beside {network} says which prior its logits carry ({LOGIT_PRIOR} in run.json)"
     )
 
 
 def _ask(path: Path, prior: Sequence[float], sets: Sequence[DevelopmentSet]) -> Asked:
-    import numpy as np
-
-    from models.expression.measuring.development import Asked
+    from models.expression.measuring.development import Asked, home_temperature
     from models.expression.networks.building import as_function, load_network
     from models.expression.preprocessing import resize_grey, standardise
     from models.expression.taxonomy import N_LABELS
@@ -103,4 +147,8 @@ def _ask(path: Path, prior: Sequence[float], sets: Sequence[DevelopmentSet]) -> 
         grey = np.stack([resize_grey(picture, side_px) for picture in chosen.grey])
         parts = [answer(standardise(grey[i : i + 256]))[:, :N_LABELS] for i in range(0, len(grey), 256)]
         logits[chosen.name] = np.concatenate(parts).astype(np.float64)
-    return Asked(logits=logits, prior=np.asarray(prior, np.float64))
+    return Asked(
+        logits=logits,
+        prior=np.asarray(prior, np.float64),
+        temperature=home_temperature(logits, sets),
+    )

@@ -15,6 +15,7 @@ from models.expression.commands.backend import use_tensorflow
 from models.expression.commands.learning import with_soft_labels
 from models.expression.commands.reading import load_parts, progress_bar, read_chosen_config
 from models.expression.loading import load_expression
+from models.expression.prior import LOGIT_PRIOR, PRIORS, UNIFORM, read_prior
 from models.expression.taxonomy import N_LABELS
 
 if TYPE_CHECKING:
@@ -77,7 +78,9 @@ def calibrate(arguments: argparse.Namespace) -> int:
     use_tensorflow()
     from dataclasses import replace
 
-    from models.expression.exporting.artifact import calibrate_on_validation
+    import numpy as np
+
+    from models.expression.exporting.artifact import PRIOR_SHIFT, calibrate_on_validation
     from models.expression.measuring.engines import litert_predictor
     from models.expression.regions import check_region, with_region
     from models.manifest import write_manifest
@@ -89,11 +92,13 @@ def calibrate(arguments: argparse.Namespace) -> int:
     config = read_chosen_config(arguments.config)
     _, validation = load_parts(arguments.data, config)
     side = artifact.input_side_px
+    shift = artifact.manifest.parameters.get(PRIOR_SHIFT)
     parameters, metrics = calibrate_on_validation(
         validation,
         int8=litert_predictor(artifact.manifest.read("int8"), side_px=side),
         float32=litert_predictor(artifact.manifest.read("float32"), side_px=side),
         outside=_outside(arguments.data, config, validation) if artifact.scope else (),
+        shift=None if shift is None else np.asarray(shift, np.float64),
     )
     before = artifact.manifest
     write_manifest(
@@ -144,6 +149,9 @@ def export(arguments: argparse.Namespace) -> int:
     use_tensorflow()
     from datetime import UTC, datetime
 
+    import numpy as np
+
+    from models.expression.data.corpus import home_shares
     from models.expression.exporting.artifact import (
         ExportRequest,
         export_artifact,
@@ -155,14 +163,20 @@ def export(arguments: argparse.Namespace) -> int:
     config = _run_config(arguments.run)
     training, validation = load_parts(arguments.data, config)
     model = rebuild_float32(arguments.run / TRAINED_FILE, config)
-    trained_by = str(read_run(arguments.run).get("command", "countenance models train"))
+    run = read_run(arguments.run)
+    trained_by = str(run.get("command", "countenance models train"))
+    sources = run.get("sources") or {s: training.sources.count(s) for s in sorted(set(training.sources))}
+    shares = home_shares(arguments.data, validation_share=config.training.validation_share)
+    # What a run does not state is what its pictures' labels say, evenly over its sources.
+    rows = list(shares.values()) or [np.asarray(PRIORS[UNIFORM])]
+    prior = read_prior(run) if LOGIT_PRIOR in run else np.mean(rows, axis=0)
     request = ExportRequest(
         version=arguments.version,
         command=export_command(trained_by, version=arguments.version),
         created=datetime.now(UTC),
-        sources=tuple(
-            {"name": s, "pictures": str(training.sources.count(s))} for s in sorted(set(training.sources))
-        ),
+        sources=tuple({"name": name, "pictures": str(count)} for name, count in sources.items()),
+        prior=tuple(round(float(v), 5) for v in prior),
+        home_shares={name: tuple(round(float(v), 5) for v in row) for name, row in shares.items()},
     )
     with contextlib.redirect_stdout(sys.stderr):
         manifest = export_artifact(

@@ -1,7 +1,7 @@
 """Score a network by what it gains on development pictures, at home and under shift: the rule networks are chosen by.
 
 Both networks are asked at stated priors, so that none gains by expecting what happens to be frequent in a set: their own
-prior is taken out of their logits, and for macro recall none is put in its place. The score is the smallest gain in macro
+prior is taken out of their calibrated logits, and for macro recall none is put in its place. The score is the smallest gain in macro
 recall over all sets. A candidate fails where a home set's accuracy, at the shares of its training part, falls by more than half a point.
 """
 
@@ -15,7 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from models.errors import DatasetError
+from models.expression.calibration.abstention import choose_threshold
+from models.expression.calibration.temperature import fit_temperature
 from models.expression.data.development import DevelopmentSet
+from models.expression.prior import CERTAIN_HOME, CERTAIN_SHIFT
 from models.expression.taxonomy import N_LABELS
 
 Float64Array = npt.NDArray[np.float64]
@@ -28,15 +31,22 @@ RESAMPLES = 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """What a network says of each set: logits (n, 6) by name, and the six shares that they carry as prior."""
+    """What a network says of each set: logits (n, 6) by name, their temperature, and the six shares that they carry as prior."""
 
     logits: Mapping[str, Float64Array]
     prior: Float64Array
+    temperature: float = 1.0
 
     def at(self, name: str, prior: Float64Array | None = None) -> Int64Array:
         """Return the leading label of each picture of a set at a prior; None: uniform."""
-        moved = self.logits[name] - np.log(self.prior)
+        moved = self.logits[name] / self.temperature - np.log(self.prior)
         return np.asarray((moved if prior is None else moved + np.log(prior)).argmax(axis=1), np.int64)
+
+
+def home_temperature(logits: Mapping[str, Float64Array], sets: Sequence[DevelopmentSet]) -> float:
+    """Fit a network's temperature on each home set, and return the mean; 1 where there is none."""
+    fitted = [fit_temperature(logits[s.name], s.labels) for s in sets if s.is_home]
+    return float(np.mean(fitted)) if fitted else 1.0
 
 
 def score_candidate(
@@ -72,6 +82,37 @@ def score_candidate(
         "score_points": min(row["gain_points"] for row in rows.values()),
         "passes": all(loss >= -HOME_LOSS_POINTS for loss in losses),
         "sets": rows,
+    }
+
+
+def certain_from(probabilities: Mapping[str, Float64Array], sets: Sequence[DevelopmentSet]) -> dict[str, Any]:
+    """Return the lowest confidence from which answers are right often enough in every set, and what it comes to.
+
+    Args:
+        probabilities: (n, 6) by set.
+        sets: development sets; of each home set `CERTAIN_HOME` of the answers are to be right, of others `CERTAIN_SHIFT`.
+
+    Returns:
+        `confident_from`, and by set the share of answers that it keeps and the share of those that are right.
+    """
+    confidence = {s.name: probabilities[s.name].max(axis=1) for s in sets}
+    right = {s.name: np.asarray(probabilities[s.name].argmax(axis=1) == s.labels) for s in sets}
+    threshold = max(
+        choose_threshold(
+            confidence[s.name], right[s.name], wanted_accuracy=CERTAIN_HOME if s.is_home else CERTAIN_SHIFT
+        )
+        for s in sets
+    )
+    kept = {s.name: confidence[s.name] >= threshold for s in sets}
+    return {
+        "confident_from": threshold,
+        "sets": {
+            name: {
+                "coverage": float(chosen.mean()),
+                "right": float(right[name][chosen].mean()) if chosen.any() else None,
+            }
+            for name, chosen in kept.items()
+        },
     }
 
 

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from skimage import data as samples
 
+from models.audit.accuracy import Engines, measure_sets
+from models.audit.answers import AnswerRule, AtHome
 from models.errors import DatasetError, ManifestError
 from models.expression.commands.developing import stated_prior
 from models.expression.data.corpus import home_shares, known_test_digests
@@ -18,8 +20,23 @@ from models.expression.data.datasets import read_muxspace
 from models.expression.data.development import DevelopmentSet
 from models.expression.data.splits import Part, guard_training, part_of
 from models.expression.data.unlabelled import SYNTHETIC, part_of_unlabelled, read_faces
-from models.expression.measuring.development import Asked, paired_gain, score_candidate
-from models.expression.prior import AUDIENCE, at_prior, describe_prior, named_prior, read_prior
+from models.expression.measuring.development import (
+    Asked,
+    certain_from,
+    home_temperature,
+    paired_gain,
+    score_candidate,
+)
+from models.expression.measuring.evaluate import TestSet
+from models.expression.prior import (
+    AUDIENCE,
+    at_prior,
+    confident_from,
+    describe_prior,
+    named_prior,
+    read_home_shares,
+    read_prior,
+)
 from models.expression.taxonomy import LABELS
 
 UNIFORM = np.full(6, 1 / 6)
@@ -175,3 +192,62 @@ def test_home_shares_are_those_of_training_pictures(tmp_path: Path) -> None:
             )
     [shares] = home_shares(tmp_path, validation_share=0.0).values()
     assert shares == pytest.approx([3 / 8, *[1 / 8] * 5])
+
+
+def test_certain_begins_where_every_set_is_right_often_enough() -> None:
+    labels = np.tile(np.arange(6), 40)
+    order = np.arange(240)
+    leading = np.where(order < 150, 0.95, np.where(order < 200, 0.8, 0.5))
+    rows = np.full((240, 6), 0.0)
+    rows[order, labels] = leading
+    wrong = order >= 200
+    rows[wrong] = np.roll(rows[wrong], 1, axis=1)
+    both = {"rafdb": rows, "muxspace": rows}
+    found = certain_from(both, sets(labels))
+    assert found["confident_from"] == 0.8
+    assert found["sets"]["muxspace"] == {"coverage": 200 / 240, "right": 1.0}
+    halfway = rows.copy()
+    halfway[150:180] = np.roll(halfway[150:180], 1, axis=1)
+    assert certain_from({**both, "muxspace": halfway}, sets(labels))["confident_from"] == 0.95
+
+
+def test_a_temperature_that_is_fitted_at_home_takes_the_prior_out_at_its_own_scale() -> None:
+    rng = np.random.default_rng(4)
+    labels = rng.integers(0, 6, 3000)
+    logits = np.log(np.full((3000, 6), 0.08) + 0.52 * np.eye(6)[labels])
+    wrong = rng.random(3000) < 0.4
+    logits[wrong] = rng.permuted(logits[wrong], axis=1)
+    temperature = home_temperature(dict.fromkeys(("rafdb", "muxspace"), 2.0 * logits), sets(labels))
+    assert temperature == pytest.approx(2.0, abs=0.4)
+    assert home_temperature({}, []) == 1.0
+    flat = Asked(logits={"a": np.log([[0.3, 0.2, 0.2, 0.1, 0.1, 0.1]]) * 2}, prior=UNIFORM, temperature=2.0)
+    assert flat.at("a", np.array([0.1, 0.5, 0.1, 0.1, 0.1, 0.1])).tolist() == [1]
+
+
+def test_the_confidence_of_an_answer_is_that_of_its_prior() -> None:
+    assert confident_from({"confident_at": {"uniform": 0.8}}, "uniform", 0.9) == 0.8
+    assert confident_from({"confident_at": {"uniform": 0.8}}, "carried", 0.9) == 0.9
+    for stated in ([], {"uniform": "much"}, {"uniform": -1.0}):
+        with pytest.raises(ManifestError, match="confident_at"):
+            confident_from({"confident_at": stated}, "uniform", 0.9)
+
+
+def test_sets_that_a_network_learned_from_are_read_at_their_training_shares() -> None:
+    shares = np.array([0.5, 0.1, 0.1, 0.1, 0.1, 0.1])
+    rule = AnswerRule(temperature=0.5, confident_above=0.9)
+    home = AtHome(carried=UNIFORM, shares={"rafdb": shares}, rule=rule)
+    logits = np.zeros((2, 7), np.float32)
+    assert np.array_equal(home.move("muxspace", logits), logits)
+    moved = home.move("rafdb", logits)
+    assert moved.dtype == np.float32 and not moved[:, 6].any()
+    assert moved[0, 0] - moved[0, 1] == pytest.approx(0.5 * np.log(5))
+    labels = np.array([0, 0])
+    test_set = TestSet(name="rafdb", crops=(np.zeros((9, 9), np.uint8),) * 2, labels=labels)
+    tilted = np.tile(np.array([0.0, 0.1, 0, 0, 0, 0, 0], np.float32), (2, 1))
+    engines = Engines(int8=lambda _: tilted, float32=lambda _: tilted, peers={})
+    figures, raw = measure_sets([test_set], engines, rule, home=home)
+    assert figures["rafdb"]["int8"]["accuracy"] == 1.0
+    assert figures["rafdb"]["as_it_comes"]["accuracy"] == 0.0
+    assert np.array_equal(raw["rafdb"], tilted)
+    with pytest.raises(ManifestError, match="home_shares"):
+        read_home_shares({"home_shares": [1, 2]})

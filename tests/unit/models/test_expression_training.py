@@ -120,25 +120,64 @@ def test_the_exported_family_agrees_with_itself(run: Path, tmp_path: Path) -> No
     assert 0.2 <= manifest.parameters["temperature"] <= 5
 
 
-def test_label_scaling_is_folded_into_the_last_layer_and_leaves_other_alone(run: Path) -> None:
-    from dataclasses import replace
+def test_the_prior_of_an_audience_is_folded_into_the_offsets_of_the_last_layer(run: Path) -> None:
+    from datetime import UTC, datetime
 
-    from models.expression.calibration.label_scaling import scale_labels
-    from models.expression.exporting.artifact import rebuild_float32
+    from models.expression.exporting.artifact import (
+        ExportRequest,
+        carried_prior,
+        fold_prior,
+        rebuild_float32,
+    )
     from models.expression.preprocessing import resize_grey, standardise
+    from models.expression.prior import AUDIENCE, PRIORS
 
     validation = faces(60, 2000)
-    # Some labels are changed, or there would be nothing to scale: the stripes are read without an error.
-    labels = np.where(np.arange(60) % 5 == 3, 0, validation.labels)
-    validation = replace(validation, labels=labels)
     crops = standardise(np.stack([resize_grey(grey, 24) for grey in validation.grey]))
     before = rebuild_float32(run / "averaged.keras", CONFIG)
     after = rebuild_float32(run / "averaged.keras", CONFIG)
-    scaling = scale_labels(after, validation)
-    plain, scaled = (model.predict(crops, verbose=0) for model in (before, after))
-    np.testing.assert_allclose(scaled[:, :6], scaling.apply(plain[:, :6]), atol=1e-3)
-    np.testing.assert_allclose(scaled[:, 6], plain[:, 6], atol=1e-4)
-    assert scaling.offsets[0] > 0 > scaling.offsets[3]
+    trained = (0.3, 0.1, 0.1, 0.3, 0.1, 0.1)
+    request = ExportRequest(version="1", command="c", created=datetime.now(UTC), sources=(), prior=trained)
+    shift = fold_prior(after, validation, request)
+    plain, moved = (model.predict(crops, verbose=0) for model in (before, after))
+    np.testing.assert_allclose(moved[:, :6], plain[:, :6] + shift, atol=1e-3)
+    np.testing.assert_allclose(moved[:, 6], plain[:, 6], atol=1e-4)
+    temperature = float(shift[0] / np.log(PRIORS[AUDIENCE][0] / trained[0]))
+    assert temperature > 0
+    np.testing.assert_allclose(carried_prior(trained, shift, temperature), PRIORS[AUDIENCE], atol=1e-4)
+
+
+def test_the_mean_of_two_runs_lies_between_them_and_states_its_prior(run: Path, tmp_path: Path) -> None:
+    import shutil
+
+    from models.expression.networks.building import load_network
+
+    def command(*words: str) -> int:
+        parser = argparse.ArgumentParser()
+        add_models_commands(parser.add_subparsers())
+        parsed = parser.parse_args(["models", *words])
+        return int(parsed.handler(parsed))
+
+    priors = ([0.5, 0.1, 0.1, 0.1, 0.1, 0.1], [0.1, 0.5, 0.1, 0.1, 0.1, 0.1])
+    for name, prior in zip("ab", priors, strict=True):
+        (tmp_path / name).mkdir()
+        shutil.copy(run / "averaged.keras", tmp_path / name)
+        (tmp_path / name / "run.json").write_text(json.dumps({"logit_prior": prior, "command": name}))
+    other = load_network(tmp_path / "b" / "averaged.keras")
+    other.set_weights([w * 3 for w in other.get_weights()])
+    other.save(tmp_path / "b" / "averaged.keras")
+    assert command("average", f"{tmp_path}/a:3", f"{tmp_path}/b:1", "--out", str(tmp_path / "mean")) == 0
+    first, mean = (load_network(tmp_path / n / "averaged.keras").get_weights() for n in ("a", "mean"))
+    for was, now in zip(first, mean, strict=True):
+        np.testing.assert_allclose(now, was * 1.5, rtol=1e-4, atol=1e-6)
+    facts = json.loads((tmp_path / "mean" / "run.json").read_text())
+    assert sum(facts["logit_prior"]) == pytest.approx(1, abs=1e-3)
+    assert facts["logit_prior"][0] / facts["logit_prior"][1] == pytest.approx(5**0.5, rel=1e-2)
+    assert facts["command"] == "a && countenance models average a:3 b:1 --out RUN"
+    for words in (("nowhere",), (f"{tmp_path}/a:0",), (f"{tmp_path}/a:much",)):
+        assert command("average", *words, "--out", str(tmp_path / "x")) == 2
+    (tmp_path / "b" / "run.json").write_text("{}")
+    assert command("average", f"{tmp_path}/a:1", f"{tmp_path}/b:1", "--out", str(tmp_path / "x")) == 2
 
 
 def test_comparing_files_pairs_every_picture_with_the_first_file(run: Path, tmp_path: Path) -> None:
