@@ -26,6 +26,8 @@ from privacy.wire.messages import SkipReason
 _FLOW_MAX_STEP_FRAMES = 3
 """Over a longer gap, what moved is not told from what changed."""
 
+_NOMINAL_FRAME_US = 1e6 / 30
+
 _SAME_SHAPE_MAX = 0.02
 """A size is rounded to even pixels; sides that differ by more from the scaled ones are another shape."""
 
@@ -117,6 +119,7 @@ class FramePipeline:
         self._last_place_age = 0
         self._before: UInt8Array | None = None
         self._before_index = -1
+        self._before_us = 0
         self._size: tuple[int, int] | None = None
 
     def look_at(self, frame: Frame) -> Outcome:
@@ -128,7 +131,7 @@ class FramePipeline:
         view = make_view(frame)
         self._follow_size(frame, view)
         self._advance(frame, view)
-        look, rivals = self._look(frame, view)
+        look, rivals = self._look(frame, view, elapsed_frames=self._elapsed_frames(frame))
         is_unlit = not self._tracker.visible and is_dark(view.grey)
         if not is_unlit:
             self._fall_back(frame)
@@ -166,9 +169,15 @@ class FramePipeline:
         self._tracker.advance(before, view.grey, scale=view.scale)
         self._before, self._before_index = view.grey, frame.index
 
-    def _look(self, frame: Frame, view: View) -> tuple[Look, tuple[Box, ...]]:
+    def _elapsed_frames(self, frame: Frame) -> int:
+        since_us, self._before_us = frame.monotonic_us - self._before_us, frame.monotonic_us
+        return max(1, round(since_us / _NOMINAL_FRAME_US))
+
+    def _look(self, frame: Frame, view: View, *, elapsed_frames: int) -> tuple[Look, tuple[Box, ...]]:
         followed, is_settled = self._viewer.followed, self._viewer.is_settled
-        look = self._schedule.next_look(self._tracker.tracks, followed=followed, is_settled=is_settled)
+        look = self._schedule.next_look(
+            self._tracker.tracks, followed=followed, is_settled=is_settled, elapsed_frames=elapsed_frames
+        )
         rivals: tuple[Box, ...] = ()
         if look is Look.SCAN:
             known = (followed.box,) if followed is not None else ()

@@ -20,7 +20,7 @@ class Look(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScheduleSettings:
-    """Frames between looks.
+    """Frames between looks, at thirty a second; a slower source is looked at as often in time.
 
     Attributes:
         close_up_every: while one face is tracked.
@@ -55,21 +55,31 @@ class Schedule:
         self._since_scan = 1 << 20
         self._since_face = 0
 
-    def next_look(self, tracks: Sequence[Track], *, followed: Track | None, is_settled: bool = True) -> Look:
+    def next_look(
+        self,
+        tracks: Sequence[Track],
+        *,
+        followed: Track | None,
+        is_settled: bool = True,
+        elapsed_frames: int = 1,
+    ) -> Look:
         """Choose for this frame, after its tracks were moved by flow.
 
         Args:
             tracks: all live tracks.
             followed: the viewer's track if one is chosen.
             is_settled: that choice stands, whoever comes into view.
+            elapsed_frames: time since the previous frame, in frames of thirty a second, at least 1.
         """
+        self._since_scan += elapsed_frames
         look = self._choose(tracks, followed, is_settled)
-        self._since_scan = 0 if look is Look.SCAN else self._since_scan + 1
-        self._since_face = 0 if any(track.visible for track in tracks) else self._since_face + 1
+        self._since_scan = 0 if look is Look.SCAN else self._since_scan
+        is_seen = any(track.visible for track in tracks)
+        self._since_face = 0 if is_seen else self._since_face + elapsed_frames
         return look
 
     def _choose(self, tracks: Sequence[Track], followed: Track | None, is_settled: bool) -> Look:
-        settings, since = self._settings, self._since_scan + 1
+        settings, since = self._settings, self._since_scan
         if not tracks:
             wait = 1 if self._since_face < settings.eager_frames else settings.idle_scan_every
             return Look.SCAN if since >= wait else Look.CARRY

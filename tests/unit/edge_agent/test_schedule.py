@@ -106,3 +106,12 @@ def test_a_scan_that_saw_the_face_from_afar_does_not_put_off_its_close_up():
     schedule, viewer = Schedule(), track()
     viewer.unrefined_frames, viewer.undetected_frames = 3, 0
     assert schedule.is_close_up_due(viewer)
+
+
+def test_a_slower_source_is_looked_at_as_often_in_time():
+    schedule = Schedule()
+    looks(schedule, [], followed=None, frames=45)
+    assert [schedule.next_look([], followed=None, elapsed_frames=3) for _ in range(5)] == [Look.SCAN] * 5
+    viewer = track(unrest=0.0)
+    seen = [schedule.next_look([viewer], followed=viewer, elapsed_frames=3) for _ in range(30)]
+    assert seen.count(Look.SCAN) == pytest.approx(6, abs=1)
