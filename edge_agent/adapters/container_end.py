@@ -20,14 +20,17 @@ _FIRST_BOXES = (
     b"sidx",
     b"uuid",
 )
+_OGG_PAGE, _OGG_HEADER_BYTES, _OGG_PAGE_MAX_BYTES = b"OggS", 27, 65_307
+_TS_SYNC, _TS_PACKET_BYTES = b"\x47", 188
 _EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
 
 
 def is_cut(file: BinaryIO) -> bool:
     """Tell whether the file is shorter than its outermost headers declare.
 
-    Reads the headers of MP4 and QuickTime boxes, of a Matroska or WebM segment, and of a RIFF (AVI) file; of other
-    kinds, and where a live recorder declared no length, nothing can be told. The position in the file is lost.
+    Reads the headers of MP4 and QuickTime boxes, of a Matroska or WebM segment, of a RIFF (AVI) file and of the last
+    Ogg page, and counts the packets of an MPEG transport stream; of other kinds, and where a live recorder declared
+    no length, nothing can be told. The position in the file is lost.
     """
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
@@ -39,7 +42,24 @@ def is_cut(file: BinaryIO) -> bool:
     if head[:4] == b"RIFF":
         declared = int.from_bytes(head[4:8], "little")
         return 0 < declared < 0xFFFFFFF0 and declared + _BOX_HEADER_BYTES > size + 1
+    if head[:4] == _OGG_PAGE:
+        return _is_cut_in_page(file, size)
+    file.seek(_TS_PACKET_BYTES)
+    if head[:1] == _TS_SYNC and file.read(1) == _TS_SYNC:
+        return size % _TS_PACKET_BYTES != 0
     return False
+
+
+def _is_cut_in_page(file: BinaryIO, size: int) -> bool:
+    start = max(0, size - _OGG_PAGE_MAX_BYTES)
+    file.seek(start)
+    tail = file.read()
+    at = tail.rfind(_OGG_PAGE)
+    header = tail[at : at + _OGG_HEADER_BYTES]
+    if at < 0 or len(header) < _OGG_HEADER_BYTES:
+        return True
+    lengths = tail[at + _OGG_HEADER_BYTES : at + _OGG_HEADER_BYTES + header[-1]]
+    return at + _OGG_HEADER_BYTES + header[-1] + sum(lengths) > len(tail)
 
 
 def _is_cut_in_boxes(file: BinaryIO, size: int) -> bool:

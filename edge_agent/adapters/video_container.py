@@ -21,7 +21,8 @@ CONTAINERS = (
 )
 """Kinds of file that hold their own pictures. Playlists and scripts, which name other places, are not among them."""
 
-_PICTURE_MAGIC = (b"\xff\xd8\xff", b"\x89PNG", b"BM", b"II*\x00", b"MM\x00*", b"\x00\x00\x01\x00")
+_JPEG_MAGIC = b"\xff\xd8\xff"
+_PICTURE_MAGIC = (_JPEG_MAGIC, b"\x89PNG", b"BM", b"II*\x00", b"MM\x00*", b"\x00\x00\x01\x00")
 _STILL_BRANDS = {"avif", "heic", "heix", "mif1"}
 _NOT_THE_FILM = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
 _DEEP_PROBE = {"probesize": "50000000", "analyzeduration": "600000000"}
@@ -84,12 +85,16 @@ def open_container(file: BinaryIO, name: str, *, is_cut: bool) -> tuple[InputCon
         CameraError: it holds no video that can be played.
     """
     refusal = _refusal(file, name, is_cut=is_cut)
+    file.seek(0)
+    # A row of JPEG files with nothing around them is taken for the first of them unless it is named.
+    kind = "mjpeg" if file.read(3) == _JPEG_MAGIC else None
     for options in ({}, _DEEP_PROBE):
         file.seek(0)
         try:
             container = av.open(
                 LocalBytes(file),
                 "r",
+                format=kind,
                 container_options={"format_whitelist": CONTAINERS, "protocol_whitelist": "none", **options},
                 metadata_errors="replace",
                 buffer_size=1 << 18,
@@ -107,7 +112,7 @@ def open_container(file: BinaryIO, name: str, *, is_cut: bool) -> tuple[InputCon
 
 
 def _film(container: InputContainer) -> VideoStream | None:
-    """Return the stream to play: neither a cover nor thumbnails, the default one if several are left."""
+    """Return the stream to play: neither a cover nor thumbnails nor a still, the default one if several are left."""
     playable = [
         stream
         for stream in container.streams.video
@@ -115,7 +120,11 @@ def _film(container: InputContainer) -> VideoStream | None:
         and stream.codec_context is not None
         and stream.codec_context.width > 0
     ]
-    return min(playable, key=lambda stream: not stream.disposition & Disposition.default, default=None)
+    return min(
+        playable,
+        key=lambda stream: (stream.frames == 1, not stream.disposition & Disposition.default),
+        default=None,
+    )
 
 
 def _no_film(container: InputContainer, name: str) -> CameraError:

@@ -19,7 +19,7 @@ from edge_agent.errors import CameraError
 from edge_agent.frames import UInt8Array
 from edge_agent.presentation import RATE_RANGE, SAMPLED_FPS_MAX, Moment, Sampler, moments
 
-_STILL_FORMATS = {"gif", "apng"}
+_STILL_FORMATS = {"gif", "apng", "mjpeg"}
 _DEFAULT_FPS = 30.0
 
 
@@ -81,8 +81,12 @@ class VideoFile:
 
     @property
     def end_problem(self) -> str | None:
-        """What is wrong with the end of the file, in words; None where it is whole, as far as can be told."""
-        return f"{self._name} was cut off: it ends before its headers say" if self._reading.is_cut else None
+        """What is wrong with the end of the file, in words; None where it is whole, as far as can be told when all was read."""
+        if self._reading.is_cut:
+            return f"{self._name} was cut off: it ends before its headers say"
+        if self._reading.stream.ends_broken:
+            return f"{self._name} was cut off, or is damaged at its end: its last pictures cannot be read"
+        return None
 
     def next_moment(self) -> Moment[VideoFrame] | None:
         """Return the next moment that is taken, with or without a picture; None at the end of the file."""

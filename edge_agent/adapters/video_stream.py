@@ -17,8 +17,45 @@ from edge_agent.adapters.deinterlacing import Deinterlacer
 from edge_agent.presentation import Decoded
 
 _READ_FAILURES_MAX = 64
+_FAULTS_MAX = 3
 _PENDING_MAX = 512
 """More packets than any codec reorders: what was to be shown so long ago will not come out any more."""
+
+
+_WITHOUT_PRESENTATION_TIMES = {"avi", "h264", "hevc", "mpegvideo"}
+"""Containers that number pictures in the order in which they are decoded; what stands for more is guesswork."""
+
+
+class StampChoice:
+    """Which of a frame's two time stamps tells when it is shown.
+
+    A decoder gives pictures in order of presentation. Where presentation times do not ascend, they are wrong, and
+    the times of decoding, which then ascend with the pictures, are taken.
+
+    Args:
+        has_presentation_times: the container has them.
+    """
+
+    def __init__(self, *, has_presentation_times: bool) -> None:
+        self._is_by_pts = has_presentation_times
+        self._faults = [0, 0]
+        self._last: list[int | None] = [None, None]
+
+    def of_packet(self, packet: Packet[VideoStream]) -> int | None:
+        """Return the stamp under which what is in a packet will be shown."""
+        first, second = (packet.pts, packet.dts) if self._is_by_pts else (packet.dts, packet.pts)
+        return second if first is None else first
+
+    def of_frame(self, frame: VideoFrame) -> int | None:
+        """Return the stamp of the next picture in order of presentation."""
+        stamps = (frame.pts, frame.dts)
+        for which, stamp in enumerate(stamps):
+            last = self._last[which]
+            self._faults[which] += stamp is not None and last is not None and stamp <= last
+            self._last[which] = stamp if stamp is not None else last
+        if self._is_by_pts and stamps[0] is not None and self._faults[0] <= self._faults[1] + _FAULTS_MAX:
+            return stamps[0]
+        return stamps[1] if stamps[1] is not None else stamps[0]
 
 
 class DecodedStream:
@@ -41,6 +78,16 @@ class DecodedStream:
         self._origin_us: int | None = None
         self._hurry_until_us: int | None = None
         self._shown: VideoFrame | None = None
+        self._shown_us = self._failed_us = -(1 << 62)
+        self._has_broken_off = False
+        self._stamps = StampChoice(
+            has_presentation_times=container.format.name not in _WITHOUT_PRESENTATION_TIMES
+        )
+
+    @property
+    def ends_broken(self) -> bool:
+        """Whether the last of what was read could not be decoded, or not be read; known at the end."""
+        return self._has_broken_off or self._failed_us > self._shown_us
 
     @property
     def own_fps(self) -> float:
@@ -61,7 +108,7 @@ class DecodedStream:
     def decoded(self) -> Iterator[Decoded[VideoFrame]]:
         """Decode to the container's end."""
         for packet in self._packets():
-            stamp_us = _us(packet.pts, packet.time_base)
+            stamp_us = _us(self._stamps.of_packet(packet), packet.time_base)
             is_end = packet.size == 0 and packet.pts is None and packet.dts is None
             if packet.size == 0 and not is_end:
                 # An empty packet repeats the picture before it; to the decoder it would mean the end.
@@ -70,7 +117,7 @@ class DecodedStream:
             if stamp_us is not None and not packet.is_discard:
                 heapq.heappush(self._pending, stamp_us)
             if not self._is_passed_over(stamp_us):
-                for frame in self._frames(packet, is_end=is_end):
+                for frame in self._frames(packet, stamp_us, is_end=is_end):
                     yield from self._placed(frame)
             while len(self._pending) > _PENDING_MAX:
                 yield Decoded(pts_us=heapq.heappop(self._pending), picture=None)
@@ -78,7 +125,7 @@ class DecodedStream:
 
     def _placed(self, frame: VideoFrame) -> Iterator[Decoded[VideoFrame]]:
         """Give what was to be shown before a frame and never came out of the decoder, then the frame."""
-        at_us = _us(frame.pts if frame.pts is not None else frame.dts, frame.time_base)
+        at_us = _us(self._stamps.of_frame(frame), frame.time_base)
         while at_us is not None and self._pending and self._pending[0] <= at_us:
             lost_us = heapq.heappop(self._pending)
             if lost_us < at_us:
@@ -87,14 +134,19 @@ class DecodedStream:
             self._first_aspect = self._codec.sample_aspect_ratio
         # What the decoder has patched up shows smears where a face was.
         self._shown = None if frame.is_corrupt else frame
+        if frame.is_corrupt:
+            self._failed_us = max(self._failed_us, at_us or 0)
+        else:
+            self._shown_us = max(self._shown_us, at_us or 0)
         yield Decoded(pts_us=at_us, picture=self._shown)
 
-    def _frames(self, packet: Packet[VideoStream], *, is_end: bool) -> list[VideoFrame]:
+    def _frames(self, packet: Packet[VideoStream], stamp_us: int | None, *, is_end: bool) -> list[VideoFrame]:
         try:
             frames = self._codec.decode(packet)
             ready = [whole for frame in frames for whole in self._deinterlacer.feed(frame)]
             return ready + self._deinterlacer.flush() if is_end else ready
         except av.error.FFmpegError:
+            self._failed_us = max(self._failed_us, stamp_us or 0)
             return []
 
     def _is_passed_over(self, stamp_us: int | None) -> bool:
@@ -111,6 +163,8 @@ class DecodedStream:
         while failures < _READ_FAILURES_MAX:
             try:
                 for packet in self._container.demux(self._stream):
+                    is_end = packet.size == 0 and packet.pts is None and packet.dts is None
+                    self._has_broken_off = is_end and failures > 0
                     failures = 0
                     yield packet
             except av.error.FFmpegError:
@@ -118,6 +172,7 @@ class DecodedStream:
                 failures += 1
             else:
                 return
+        self._has_broken_off = True
 
 
 def _us(stamp: int | None, time_base: Fraction | None) -> int | None:

@@ -15,6 +15,9 @@ from edge_agent.loops.playing import Player, Recording
 from edge_agent.sampling import overrun_frames, reopen_wait_us
 from privacy.wire.messages import SkipReason
 
+TAKEN_WITHIN_S = 1 / 30
+"""How long a file's frame waits for the one before it to be looked at."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CaptureSettings:
@@ -140,6 +143,8 @@ class CaptureThread(threading.Thread):
             self._index += due.passed
             if due.is_end or self._stopped.is_set():
                 break
+            # After a hiccup several are due at once; each is looked at as long as they are not too late.
+            self._slot.wait_taken(timeout_s=TAKEN_WITHIN_S)
             if due.picture is None:
                 absent = Absent(index=self._index, monotonic_us=due.at_us, missed=SkipReason.CAMERA_LOST)
                 self._index += 1

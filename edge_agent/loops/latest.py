@@ -52,7 +52,7 @@ class LatestFrame:
             if lost is not None and lost.missed is SkipReason.CAMERA_LOST:
                 item = replace(item, missed=SkipReason.CAMERA_LOST)
             self._item = item
-            self._condition.notify()
+            self._condition.notify_all()
 
     def take(self, *, timeout_s: float) -> Captured | Absent | None:
         """Wait for a frame; None if none came in time, or after `close`."""
@@ -60,7 +60,13 @@ class LatestFrame:
             if self._item is None and not self._closed:
                 self._condition.wait(timeout_s)
             item, self._item = self._item, None
+            self._condition.notify_all()
             return item
+
+    def wait_taken(self, *, timeout_s: float) -> None:
+        """Wait until the latest frame was taken, or as long as said; a file can wait where a camera cannot."""
+        with self._condition:
+            self._condition.wait_for(lambda: self._item is None or self._closed, timeout_s)
 
     def close(self) -> None:
         """No more frames will come."""

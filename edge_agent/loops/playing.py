@@ -9,8 +9,8 @@ from typing import Any, Protocol, runtime_checkable
 from edge_agent.frames import UInt8Array
 from edge_agent.presentation import Moment
 
-LATE_MIN_US = 67_000
-"""Lateness up to two frames at 30 a second is jitter; beyond it, what nobody read in time has passed."""
+LATE_MIN_US = 133_000
+"""Lateness up to four frames at 30 a second is caught up with; beyond it, what nobody read in time has passed."""
 
 LATE_MIN_PERIODS = 1.5
 HURRY_LATE_US = 500_000

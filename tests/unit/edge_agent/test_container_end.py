@@ -18,6 +18,8 @@ def told(content):
         ("film.mkv", {}),
         ("film.webm", {"codec": "libvpx"}),
         ("film.avi", {"codec": "mjpeg", "pixel_format": "yuvj420p"}),
+        ("film.ts", {}),
+        ("film.ogv", {"codec": "libvpx"}),
         ("film.mp4", {"movflags": "frag_keyframe+empty_moov"}),
     ],
 )

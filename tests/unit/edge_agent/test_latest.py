@@ -43,3 +43,22 @@ def test_a_waiting_reader_is_woken_by_a_frame():
     slot.put(captured(9))
     reader.join(timeout=30)
     assert got[0].frame.index == 9
+
+
+def test_a_writer_can_wait_until_the_latest_frame_was_taken():
+    slot, waited = LatestFrame(), threading.Event()
+    slot.wait_taken(timeout_s=30)
+    slot.put(captured(1))
+
+    def write():
+        slot.wait_taken(timeout_s=30)
+        waited.set()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    assert slot.take(timeout_s=30).frame.index == 1
+    assert waited.wait(30)
+    writer.join(timeout=30)
+    slot.put(captured(2))
+    slot.wait_taken(timeout_s=0)
+    assert slot.take(timeout_s=0).frame.index == 2

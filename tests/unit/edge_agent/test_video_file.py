@@ -61,6 +61,26 @@ def test_each_picture_has_its_own_presentation_time(films, name, codec, times_ms
     assert [middle(pixels) for _, pixels in found] == [n % 20 for n in range(len(times_ms))]
 
 
+def test_a_container_without_presentation_times_gives_pictures_in_their_order(films):
+    film = films.make(
+        "film.avi",
+        times_ms=[n * 40 for n in range(30)],
+        rate=25,
+        time_base=Fraction(1, 25),
+        options={"bf": "3"},
+    )
+    found = shown(film)
+    assert len(found) >= 29
+    assert [at for at, _ in found[:28]] == pytest.approx([n * 40 for n in range(28)], abs=1)
+    assert [middle(pixels) for _, pixels in found[:28]] == [n % 20 for n in range(28)]
+
+
+def test_two_recordings_in_one_transport_stream_are_played_one_after_the_other(films):
+    film = films.make("film.ts", times_ms=[n * 40 for n in range(25)])
+    film.write_bytes(film.read_bytes() * 2)
+    assert [at for at, _ in shown(film)] == pytest.approx([n * 40 for n in range(50)], abs=8)
+
+
 def test_a_late_start_is_the_beginning(films):
     found = shown(films.make("film.mkv", times_ms=[3000 + n * 40 for n in range(10)]))
     assert [at for at, _ in found] == pytest.approx([n * 40 for n in range(10)], abs=1)
@@ -310,11 +330,12 @@ def test_damage_in_the_middle_is_a_gap_and_the_rest_is_played(films, name, zeros
     assert len(lost) < 40
 
 
-@pytest.mark.parametrize("name", ["film.mp4", "film.mkv", "film.avi"])
+@pytest.mark.parametrize("name", ["film.mp4", "film.mkv", "film.avi", "film.ts", "film.flv"])
 def test_a_cut_file_plays_to_where_it_was_cut_and_says_so(films, name):
     film = films.make(
         name,
-        codec="mpeg4",
+        codec="flv" if name == "film.flv" else "mpeg2video" if name == "film.ts" else "mpeg4",
+        time_base=Fraction(1, 25),
         times_ms=[n * 40 for n in range(100)],
         rate=25,
         container_options={"movflags": "faststart"} if name == "film.mp4" else {},
@@ -324,11 +345,13 @@ def test_a_cut_file_plays_to_where_it_was_cut_and_says_so(films, name):
     film.write_bytes(film.read_bytes()[: film.stat().st_size * 6 // 10])
     found = [at for at, _ in shown(film)]
     assert 40 * 40 < found[-1] < 70 * 40
-    assert told_at_the_end(film) == f"{name} was cut off: it ends before its headers say"
+    assert told_at_the_end(film).startswith(f"{name} was cut off")
 
 
 def told_at_the_end(path):
     film = VideoFile(path)
+    while film.next_moment() is not None:
+        pass
     film.close()
     return film.end_problem
 
