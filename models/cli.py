@@ -432,7 +432,7 @@ def _add_evaluate(commands: Any) -> None:
         "--skip",
         action="append",
         default=[],
-        choices=("street", "detectors", "groups", "slices", "outsiders", "clips"),
+        choices=("street", "detectors", "groups", "parity", "slices", "outsiders", "clips"),
         help="leave a part out; may be repeated",
     )
     parser.add_argument(

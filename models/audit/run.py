@@ -33,15 +33,18 @@ from models.audit.groups import (
 )
 from models.audit.headline import ECE_SETS, make_headline
 from models.audit.outsiders import describe_outsiders, read_outsiders
+from models.audit.parity import measure_parity, read_london
 from models.audit.peers import FindFaces, HaarWorker, open_peers
 from models.audit.street import GREY48, is_street_here, send_pictures
 from models.audit.street_loss import HEADLINE_SETS, STREET_SETS, street_loss
 from models.errors import DatasetError
+from models.expression.data.corpus import LONDON_ARCHIVE
 from models.expression.data.cutting import BORDER_SHARE
 from models.expression.loading import ExpressionArtifact
 from models.expression.measuring.clips import CLIPS, clip_figures, reader_of
 from models.expression.measuring.engines import Predictor
 from models.expression.measuring.evaluate import TestSet, load_test_sets
+from models.expression.prior import PRIORS, UNIFORM, confident_from
 from models.expression.temporal import filter_of
 from models.face_detector.runtime import Detector
 from models.manifest import Manifest
@@ -49,9 +52,10 @@ from models.manifest import Manifest
 Float32Array = npt.NDArray[np.float32]
 Bar = Callable[[str], Callable[[Iterable[Any]], Iterable[Any]]]
 
-PARTS = ("street", "detectors", "groups", "slices", "outsiders", "clips")
+PARTS = ("street", "detectors", "groups", "parity", "slices", "outsiders", "clips")
 NO_STREET = "the studio's side is not installed beside this package"
 NO_PEOPLE = f"neither {UTK_ARCHIVE} nor {FAIRFACE_ARCHIVE} is in the data folder"
+NO_LONDON = f"no {LONDON_ARCHIVE} is in the data folder"
 NO_OUTSIDERS = "no picture that shows none of the six is in the data folder"
 GAP_LEAST = 400
 """Only groups of at least this many are compared in the headline's gaps."""
@@ -106,6 +110,8 @@ def run_audit(request: AuditRequest) -> dict[str, Any]:
         body["groups"], compared = _groups(request, sets, logits, rule)
         gap_groups = compared + gap_groups
         body["gaps"] = simultaneous_gaps(gap_groups)
+    if "parity" not in skipped:
+        body["parity"] = _parity(request, rule)
     if "slices" not in skipped:
         first = next(iter(sets.values()))
         body["slices"] = measure_slices(
@@ -128,7 +134,7 @@ def run_audit(request: AuditRequest) -> dict[str, Any]:
 
 def _absent(body: Mapping[str, Any]) -> dict[str, str]:
     """Say of each part that was wanted and measured nothing why."""
-    reasons = {"groups": NO_PEOPLE, "outsiders": NO_OUTSIDERS}
+    reasons = {"groups": NO_PEOPLE, "outsiders": NO_OUTSIDERS, "parity": NO_LONDON}
     return {part: why for part, why in reasons.items() if part in body and not body[part]}
 
 
@@ -246,6 +252,23 @@ def _groups(
                 )
                 tables[people.name]["street_gaps"] = simultaneous_gaps(groups)
     return tables, compared
+
+
+def _parity(request: AuditRequest, rule: AnswerRule) -> dict[str, Any]:
+    """Measure accuracy by group with a uniform prior, as `predict` answers about single pictures."""
+    detector = Detector(request.detector.read(request.detector.default_variant))
+    seen = read_london(request.data, detector, progress=request.bar("parity"))
+    if seen is None:
+        return {}
+    artifact = request.artifact
+    certain = confident_from(artifact.manifest.parameters, UNIFORM, artifact.confident_above)
+    return measure_parity(
+        seen,
+        request.engines.int8,
+        replace(rule, confident_above=certain),
+        carried=artifact.prior,
+        wanted=np.asarray(PRIORS[UNIFORM]),
+    )
 
 
 def _clips(request: AuditRequest, sets: Mapping[str, TestSet]) -> dict[str, Any]:

@@ -186,6 +186,27 @@ Stars: p < .05 against the rest of the attribute, exact or rank tests, adjusted 
     return "\n\n".join(parts)
 
 
+def parity(figures: Mapping[str, Any]) -> str:
+    """Write accuracy by what people say of themselves."""
+    rows = [
+        (
+            trait,
+            row["group"],
+            str(row["people"]),
+            percent(row["accuracy"], row["accuracy_95"]),
+            percent(row["answered"], row["answered_95"]),
+        )
+        for trait, groups in figures["groups"].items()
+        for row in groups
+    ]
+    return (
+        "## Accuracy by what people say of themselves\n\n"
+        f"Face Research Lab London Set: {figures['people']} adults, neutral and smiling, {figures['n']} faces found, {figures['missed']} not; "
+        "uniform prior, six classes. Intervals by person; groups of fewer than five people are left out. No target, and too few people to compare finely.\n\n"
+        + table(("trait", "group", "people", "right", "answered"), rows)
+    )
+
+
 def _group_table(rows: Sequence[Mapping[str, Any]]) -> str:
     labels = list(rows[0]["output_rate"])
     lines = []

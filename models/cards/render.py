@@ -49,6 +49,7 @@ def render_card(manifest: Manifest, figures: Mapping[str, Any]) -> str:
         audited.selective(sets, _SHORT_TITLES),
         audited.outsiders(figures["outsiders"]) if figures.get("outsiders") else None,
         audited.groups(figures["groups"], figures.get("gaps")) if figures.get("groups") else None,
+        audited.parity(figures["parity"]) if figures.get("parity") else None,
         audited.slices(figures["slices"]) if figures.get("slices") else None,
         audited.clips(figures["clips"], _SHORT_TITLES) if figures.get("clips") else None,
         audited.before_after(figures),
@@ -259,7 +260,8 @@ def _latency(latency: Mapping[str, Any] | None) -> str:
 
 
 def _limits(figures: Mapping[str, Any]) -> str:
-    not_measured = ["change over time", "accuracy by group of people (no set here has labels of both)"]
+    not_measured = ["change over time"]
+    not_measured += [] if figures.get("parity") else ["accuracy by group of people"]
     not_measured += [] if figures.get("groups") else ["differences between groups of people"]
     not_measured += [] if figures.get("slices") else ["light, blur, face size and head pose"]
     scope = (
