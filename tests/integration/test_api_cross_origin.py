@@ -7,7 +7,7 @@ import pytest
 from cloud.config import Role, Settings, load_settings
 from tests.fixtures_postgres import Database
 from tests.integration.api_client import Studio, state_with_admin_token
-from tests.integration.test_api import client, clock, studio  # noqa: F401 - fixtures
+from tests.integration.test_api import client, clock, revoker, studio  # noqa: F401 - fixtures
 
 PAGE = "https://view.example.org"
 PREFLIGHT = {

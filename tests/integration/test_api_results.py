@@ -26,6 +26,7 @@ from tests.integration.test_api import (  # noqa: F401 - fixtures
     clock,
     problem,
     register,
+    revoker,
     settings,
     studio,
 )

@@ -16,7 +16,7 @@ from edge_agent.adapters.api_client import IceServer, Ticket
 from privacy.receipts import receipt_digest
 from tests.fixtures_postgres import Database
 from tests.integration.api_client import Studio, state_with_admin_token
-from tests.integration.test_api import client, clock, studio  # noqa: F401 - fixtures
+from tests.integration.test_api import client, clock, revoker, studio  # noqa: F401 - fixtures
 
 SECRET = "a secret of enough characters"
 URLS = ["stun:stun.example:3478", "turn:turn.example:3478?transport=udp"]
