@@ -58,6 +58,7 @@ _SETTING_TEXT = {
     "ALLOWED_ORIGINS": "pages that may be clients, by origin, with commas between (default: none)",
     "CLASSIFIER": "auto, litert or tensorflow (default: auto)",
     "MAX_SESSIONS": "live sessions to admit, 1 to 10000 (default: 40)",
+    "CLOCK_CONFIRMED": "today's date, where the clock is right although it seems to have jumped",
     "CONTROLLER": "data controller named in notices and receipts",
     "LOG_LEVEL": "debug, info, warning or error (default: info)",
     "LOG_FORMAT": "json or console (default: json)",
@@ -78,7 +79,7 @@ _OPTIONS_OF = {
     Role.INGEST: ("INGEST_BIND", "ICE_URLS", "ALLOWED_ORIGINS", "METRICS_BIND", "SHARDS", "MAX_SESSIONS"),
     Role.CLASSIFY: ("METRICS_BIND", "SHARDS", "CLASSIFIER"),
     Role.AGGREGATE: ("METRICS_BIND", "SHARDS"),
-    Role.LIFECYCLE: ("KEYS_DIR", "METRICS_BIND", "SHARDS"),
+    Role.LIFECYCLE: ("KEYS_DIR", "CLOCK_CONFIRMED", "METRICS_BIND", "SHARDS"),
 }
 
 _ELSEWHERE = {

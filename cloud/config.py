@@ -12,6 +12,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from enum import StrEnum
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -128,6 +129,8 @@ class Settings:
             agent use the first of each kind.
         turn_secret: shared with the TURN servers, for short-lived credentials; "" without such a server.
         allowed_origins: pages that may be clients, by origin, eight at most; by default none (ADR 0123).
+        clock_confirmed: today's date, by which an operator says that the lifecycle process's clock is right although
+            it jumped; None otherwise.
         controller: who is named as data controller in notices and receipts.
         log_level: debug, info, warning or error.
         log_format: json or console.
@@ -150,6 +153,7 @@ class Settings:
     ice_urls: tuple[str, ...]
     turn_secret: str = field(repr=False)
     allowed_origins: tuple[str, ...]
+    clock_confirmed: date | None
     controller: str
     log_level: str
     log_format: LogFormat
@@ -196,6 +200,7 @@ def load_settings(
         turn_secret=given.turn_secret(),
         allowed_origins=given.allowed_origins(),
         max_sessions=given.integer("MAX_SESSIONS", 40, low=1, high=SESSIONS_MAX),
+        clock_confirmed=given.date("CLOCK_CONFIRMED"),
         controller=given.text("CONTROLLER", "the studio that invited you"),
         log_level=given.choice("LOG_LEVEL", "info", ("debug", "info", "warning", "error")),
         log_format=LogFormat(given.choice("LOG_FORMAT", "json", tuple(LogFormat))),
@@ -323,6 +328,14 @@ class _Given:
         if text not in allowed:
             raise ConfigError(f"{name} is {text!r}: give one of {', '.join(allowed)}")
         return text
+
+    def date(self, name: str) -> date | None:
+        """Read a day as YYYY-MM-DD; None where none is given, or where only another process asks."""
+        text = self._raw(name) if self._role is Role.LIFECYCLE else ""
+        try:
+            return date.fromisoformat(text) if text else None
+        except ValueError:
+            raise ConfigError(f"{name} is {text!r}: give a date, as 2026-11-24") from None
 
     def text(self, name: str, default: str) -> str:
         """Read a short line of text."""

@@ -238,6 +238,7 @@ def child_environment(
     wanted = (
         "CONTROLLER",
         "LOG_FORMAT",
+        *(("CLOCK_CONFIRMED",) if role is Role.LIFECYCLE else ()),
         *(("ICE_URLS", "TURN_SECRET") if role in ICE_ROLES else ()),
         *(("ALLOWED_ORIGINS",) if role in PAGE_ROLES else ()),
     )

@@ -14,6 +14,7 @@ import structlog
 from cloud.adapters.key_custody import FileKeyCustody, prepare_keys
 from cloud.adapters.postgres.adopted_keys import adopt_keys
 from cloud.adapters.postgres.connection import Pool
+from cloud.adapters.postgres.due_work import PostgresClock, PostgresDueWork
 from cloud.adapters.postgres.erasures import PostgresErasures
 from cloud.adapters.postgres.registry import Registry
 from cloud.adapters.postgres.retention import PostgresRetention
@@ -76,6 +77,9 @@ async def run(settings: Settings, *, stop: asyncio.Event) -> None:
                 return
             tools = LifecycleTools(
                 registry=Registry(pool),
+                due_work=PostgresDueWork(pool),
+                time_store=PostgresClock(pool),
+                clock_confirmed=settings.clock_confirmed,
                 sealer=TimelineSealer(pool, custody, fold_seconds=fold_seconds),
                 erasures=PostgresErasures(pool, custody),
                 retention=PostgresRetention(pool),

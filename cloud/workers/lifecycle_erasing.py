@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cloud.adapters.postgres.erasures import PostgresErasures
 from cloud.delivery.erasing import clear_results, count_crops
 from cloud.entries import shard_of
+from cloud.lifecycle.clock_guard import is_time
 from cloud.ports.records import ErasureJob
 from cloud.ports.streams import (
     Delivery,
@@ -69,7 +70,7 @@ class SessionEraser:
     def __init__(self, tools: ErasingTools) -> None:
         self._tools = tools
         self._watched: dict[SessionId, datetime] = {}
-        self._look_at: datetime | None = None
+        self._looked_at: datetime | None = None
 
     async def erase(self, jobs: Iterable[ErasureJob]) -> None:
         """Erase: first stop every session, wait once for what is on the way, then delete."""
@@ -97,9 +98,9 @@ class SessionEraser:
             StreamError: Redis is away.
         """
         now = self._tools.clock()
-        if self._look_at is not None and now < self._look_at:
+        if not is_time(now, last=self._looked_at, period=LATE_PERIOD):
             return
-        self._look_at = now + LATE_PERIOD
+        self._looked_at = now
         self._watched = {session: until for session, until in self._watched.items() if now < until}
         late = (await self._clear(self._watched)).total()
         if late:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Any
+from datetime import date, datetime, timedelta
+from typing import Any, Protocol
 
 import numpy as np
+import structlog
 from numpy.typing import NDArray
 
+from cloud.adapters.postgres.due_work import ClockReading, DueTenant, PostgresDueWork
 from cloud.adapters.postgres.registry import Registry
 from cloud.adapters.postgres.retention import PostgresRetention
 from cloud.adapters.postgres.sealing import TimelineSealer
+from cloud.lifecycle.clock_guard import ClockGuard, is_time
 from cloud.lifecycle.due import RetentionBounds, retention_bounds, seal_bounds
 from cloud.lifecycle.timeline_blobs import SECOND_DTYPE
 from cloud.ports.frames import Records
@@ -21,10 +25,29 @@ from cloud.report.traces import FrameTrace
 from cloud.workers import lifecycle_metrics as metrics
 from cloud.workers.lifecycle_erasing import ErasingTools, SessionEraser
 from cloud.workers.lifecycle_guard import guarded
+from privacy.erasure import ErasureReason
 from privacy.expressions import Expression
 from privacy.ids import TenantId
 
 RETENTION_PERIOD = timedelta(seconds=10)
+RETENTION_OF_ALL_PERIOD = timedelta(hours=1)
+"""For what is kept for years: evidence, receipts, the audit log. What a session leaves is looked for every time."""
+
+SESSION_ARTEFACTS = ("hot_frames", "timeline", "session_facts")
+
+_log = structlog.get_logger(__name__)
+
+
+class TimeStore(Protocol):
+    """Remembers until when the clock was believed."""
+
+    async def read(self) -> ClockReading:
+        """Read that, and the store's own clock."""
+        ...
+
+    async def believe(self, now: datetime) -> None:
+        """Remember that the clock was believed now."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,18 +55,25 @@ class LifecycleTools(ErasingTools):
     """Everything that the leader works with."""
 
     registry: Registry
+    due_work: PostgresDueWork
     sealer: TimelineSealer
     retention: PostgresRetention
+    time_store: TimeStore
+    clock_confirmed: date | None = None
+    monotonic: Callable[[], float] = time.monotonic
 
 
 class LifecycleLoop:
-    """Walks the tenants; what fails for one of them is counted and tried again next turn."""
+    """Works on the tenants with something to do; what fails for one of them is counted and tried again next turn."""
 
     def __init__(self, tools: LifecycleTools) -> None:
         self._tools = tools
-        self._enforce_at: datetime | None = None
         self._eraser = SessionEraser(tools)
+        self._guard = ClockGuard(confirmed=tools.clock_confirmed)
+        self._objection = ""
         self._has_recalled = False
+        self._enforced_at: datetime | None = None
+        self._enforced_all_at: datetime | None = None
 
     async def turn(self) -> None:
         """Do whatever is due now.
@@ -52,37 +82,76 @@ class LifecycleLoop:
             StoreError: PostgreSQL cannot be reached.
         """
         tools = self._tools
-        tenants = await tools.registry.list_tenants()
         now = tools.clock()
-        if self._enforce_at is None or now >= self._enforce_at:
-            await self._enforce(tenants, now)
-            self._enforce_at = now + RETENTION_PERIOD
-        await self._erase(tenants)
-        for tenant in tenants:
-            await guarded("seal", self._seal_tenant(tenant))
+        seal, retention = seal_bounds(now), retention_bounds(tools.policy, now)
+        is_retention_due = is_time(now, last=self._enforced_at, period=RETENTION_PERIOD)
+        due = await tools.due_work.list_tenants(
+            seal=seal, retention=retention, is_overdue_asked=is_retention_due
+        )
+        if is_retention_due:
+            self._enforced_at = now
+            await self._enforce(due, retention, now)
+        await self._erase()
+        for one in due:
+            if one.to_seal:
+                await guarded("seal", self._seal_tenant(one.tenant))
 
-    async def _enforce(self, tenants: Sequence[TenantId], now: datetime) -> None:
-        bounds = retention_bounds(self._tools.policy, now)
-        worst: dict[str, float] = {}
+    async def _enforce(self, due: Sequence[DueTenant], bounds: RetentionBounds, now: datetime) -> None:
+        """Enforce retention where something is overdue, and for everybody once in a while."""
+        await self._judge_clock(now)
+        tenants = [one.tenant for one in due]
+        if is_time(now, last=self._enforced_all_at, period=RETENTION_OF_ALL_PERIOD):
+            tenants = await self._tools.registry.list_tenants()
+            self._enforced_all_at = now
+        worst = dict.fromkeys(SESSION_ARTEFACTS, 0.0)
         for tenant in tenants:
             await guarded("retention", self._enforce_tenant(tenant, bounds, now, worst))
         for artefact, seconds in worst.items():
             metrics.LAG_SECONDS.labels(artefact=artefact).set(seconds)
 
+    async def _judge_clock(self, now: datetime) -> None:
+        tools = self._tools
+        reading = await tools.time_store.read()
+        objection = self._guard.objection(
+            now,
+            database_now=reading.database_now,
+            believed_at=reading.seen_at,
+            monotonic_s=tools.monotonic(),
+        )
+        if not objection:
+            await tools.time_store.believe(now)
+        if objection and objection != self._objection:
+            _log.error(
+                "nothing is deleted for its age",
+                reason=objection,
+                now=now.isoformat(),
+                believed_at=reading.seen_at.isoformat(),
+                todo="set the clock right, or export COUNTENANCE_CLOCK_CONFIRMED with today's date if it is",
+            )
+        self._objection = objection
+        metrics.CLOCK_HELD.set(bool(objection))
+
     async def _enforce_tenant(
         self, tenant: TenantId, bounds: RetentionBounds, now: datetime, worst: dict[str, float]
     ) -> None:
-        await self._tools.retention.enforce(tenant, bounds=bounds, now=now)
+        if not self._objection:
+            await self._tools.retention.enforce(tenant, bounds=bounds, now=now)
         for artefact, lag in (await self._tools.retention.measure_lag(tenant, bounds=bounds)).items():
             worst[artefact] = max(worst.get(artefact, 0.0), lag.total_seconds())
 
-    async def _erase(self, tenants: Sequence[TenantId]) -> None:
+    async def _erase(self) -> None:
+        tools = self._tools
         if not self._has_recalled:
-            await self._eraser.recall(tenants)
+            await self._eraser.recall(await tools.registry.list_tenants())
             self._has_recalled = True
-        await self._eraser.erase(
-            [job for tenant in tenants for job in await self._tools.erasures.list_pending(tenant)]
+        # asked again: retention may just have queued some
+        now = tools.clock()
+        due = await tools.due_work.list_tenants(
+            seal=seal_bounds(now), retention=retention_bounds(tools.policy, now), is_overdue_asked=False
         )
+        jobs = [job for one in due if one.to_erase for job in await tools.erasures.list_pending(one.tenant)]
+        held = {ErasureReason.RETENTION} if self._objection else set()
+        await self._eraser.erase([job for job in jobs if job.reason not in held])
         await guarded("late", self._eraser.drop_late())
 
     async def _seal_tenant(self, tenant: TenantId) -> None:

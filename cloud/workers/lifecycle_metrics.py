@@ -19,4 +19,8 @@ LATE_DROPPED = Counter(
 FAILURES = Counter(
     "countenance_lifecycle_failures_total", "Failed steps by stage and error", ["stage", "error"]
 )
+CLOCK_HELD = Gauge(
+    "countenance_retention_held",
+    "1 while nothing is deleted for its age because the clock may be wrong: alert on it",
+)
 LAG_SECONDS = Gauge("countenance_retention_lag_seconds", "How overdue the oldest artefact is", ["artefact"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID
@@ -12,10 +12,12 @@ import numpy as np
 import psycopg
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from prometheus_client import REGISTRY
 
 from cloud.adapters.key_custody import FileKeyCustody, prepare_keys
 from cloud.adapters.postgres.audit import PostgresAuditLog, StoredLog
 from cloud.adapters.postgres.connection import Pool
+from cloud.adapters.postgres.due_work import ClockReading, PostgresClock, PostgresDueWork
 from cloud.adapters.postgres.erasures import PostgresErasures
 from cloud.adapters.postgres.leases import PostgresLeaseStore
 from cloud.adapters.postgres.registry import Registry
@@ -34,7 +36,7 @@ from cloud.adapters.sealed_results import SealedResultStore
 from cloud.aggregate.folding import fold_deliveries
 from cloud.entries import decode_scores, shard_of
 from cloud.errors import CustodyError
-from cloud.lifecycle.due import retention_bounds
+from cloud.lifecycle.due import retention_bounds, seal_bounds
 from cloud.ports.records import SessionState
 from cloud.ports.storage import Lease
 from cloud.ports.streams import Append, Delivery
@@ -74,10 +76,12 @@ class Platform:
     revocations: MemoryRevocations
     custody: FileKeyCustody
     now: datetime = START
+    ran_s: float = 0.0
     slept_s: list[float] = field(default_factory=list)
     leases: list[Lease] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        self.time_store = TurnedClock(self)
         self.timelines = Timelines(self.pool, self.custody)
         self.results = SealedResultStore(
             PostgresResultStore(self.pool, clock=lambda: self.now), self.custody, monotonic=lambda: 0.0
@@ -89,6 +93,9 @@ class Platform:
         )
         self.tools = LifecycleTools(
             registry=self.registry,
+            due_work=PostgresDueWork(self.pool),
+            time_store=self.time_store,
+            monotonic=lambda: self.ran_s,
             sealer=TimelineSealer(self.pool, self.custody, fold_seconds=fold_seconds),
             erasures=PostgresErasures(self.pool, self.custody),
             retention=PostgresRetention(self.pool),
@@ -122,6 +129,18 @@ class Platform:
 
     async def state(self, of: Consented) -> SessionState:
         return (await self.registry.get_session(of.tenant, of.session)).state
+
+
+class TurnedClock(PostgresClock):
+    """The database's memory of time, where the database's own clock is turned by hand with the platform's."""
+
+    def __init__(self, platform: Platform) -> None:
+        super().__init__(platform.pool)
+        self.ahead = timedelta()
+        self._platform = platform
+
+    async def read(self) -> ClockReading:
+        return replace(await super().read(), database_now=self._platform.now - self.ahead)
 
 
 @pytest.fixture
@@ -580,3 +599,85 @@ async def test_the_lag_tells_how_overdue_the_oldest_artefact_is(
     assert lag["session_facts"] == timedelta(hours=2)
     assert lag["hot_frames"] == late - START - timedelta(seconds=60)
     assert lag["timeline"] == timedelta()
+
+
+async def recalled(platform: Platform, database: Database, at: datetime) -> None:
+    """Let the platform have believed its clock at `at` for the last time."""
+    with psycopg.connect(database.admin_url) as admin:
+        admin.execute("UPDATE platform.lifecycle_clock SET seen_at = %s", (at,))
+
+
+async def sealed_viewing(platform: Platform, viewing: Consented) -> None:
+    await platform.write(event(viewing, "closed"))
+    await platform.turn(after=timedelta(seconds=5))
+    assert await platform.state(viewing) is SessionState.SEALED
+
+
+async def test_a_clock_forty_days_ahead_deletes_nothing_for_its_age(
+    platform: Platform, viewing: Consented, database: Database
+) -> None:
+    await sealed_viewing(platform, viewing)
+    right = platform.now
+    await recalled(platform, database, right)
+    for _ in range(3):
+        await platform.turn(after=timedelta(days=40))
+    assert await platform.state(viewing) is SessionState.SEALED
+    assert len(await platform.timelines.read_frames(viewing.tenant, viewing.session)) == 100
+    assert REGISTRY.get_sample_value("countenance_retention_held") == 1
+
+    platform.now = right
+    await platform.turn(after=timedelta(seconds=30))
+    assert REGISTRY.get_sample_value("countenance_retention_held") == 0
+    await platform.turn(after=timedelta(hours=23))
+    assert await platform.state(viewing) is SessionState.SEALED
+
+
+async def test_a_withdrawal_is_carried_out_while_the_clock_is_doubted(
+    platform: Platform, viewing: Consented, database: Database
+) -> None:
+    await sealed_viewing(platform, viewing)
+    await recalled(platform, database, platform.now)
+    await platform.registry.withdraw(viewing.tenant, viewing.session, actor="viewer", now=platform.now)
+    await platform.turn(after=timedelta(days=40))
+    (claims,) = await receipts_of(platform, viewing)
+    assert claims.reason == "withdrawal"
+
+
+async def test_a_retention_queued_by_a_wrong_clock_waits_for_a_right_one(
+    platform: Platform, viewing: Consented, database: Database
+) -> None:
+    await sealed_viewing(platform, viewing)
+    await recalled(platform, database, platform.now)
+    late = platform.now + timedelta(days=40)
+    bounds = retention_bounds(platform.policy, late)
+    await platform.tools.retention.enforce(viewing.tenant, bounds=bounds, now=late)
+    await platform.turn(after=timedelta(days=40))
+    assert await platform.state(viewing) is SessionState.SEALED
+
+
+async def test_the_databases_clock_is_asked_too(
+    platform: Platform, viewing: Consented, database: Database
+) -> None:
+    await sealed_viewing(platform, viewing)
+    await recalled(platform, database, platform.now + timedelta(days=39, hours=23))
+    platform.time_store.ahead = timedelta(minutes=6)
+    await platform.turn(after=timedelta(days=40))
+    assert await platform.state(viewing) is SessionState.SEALED
+    platform.time_store.ahead = timedelta(minutes=4)
+    await platform.turn(after=timedelta(seconds=11))
+    assert await platform.state(viewing) is SessionState.ERASED
+
+
+async def test_tenants_without_anything_to_do_are_asked_for_nothing(
+    platform: Platform, viewing: Consented, database: Database
+) -> None:
+    idle = [await platform.registry.create_tenant(name=f"Idle {n}", now=START) for n in range(5)]
+    await consented_session(platform.registry, idle[0])
+    asked: list[TenantId] = []
+    seal, retention = seal_bounds(platform.now), retention_bounds(platform.policy, platform.now)
+    for is_overdue_asked in (False, True):
+        due = await platform.tools.due_work.list_tenants(
+            seal=seal, retention=retention, is_overdue_asked=is_overdue_asked
+        )
+        asked += [one.tenant for one in due]
+    assert set(asked) == {viewing.tenant}

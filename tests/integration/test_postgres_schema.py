@@ -57,6 +57,7 @@ def test_platform_holds_no_column_of_a_tenant_beside_its_id(database: Database) 
 
     assert {table for table, _ in columns} == {
         "aggregate_worker",
+        "lifecycle_clock",
         "schema_migration",
         "shard_lease",
         "tenant_directory",
