@@ -1,4 +1,4 @@
-"""Routes that check the credential before they read a byte of the body.
+"""Routes that check the credential, and what kind of body comes, before they read a byte of it.
 
 FastAPI reads and parses a body before it looks at dependencies, so that whoever has no credential could make the
 server wait for a body, or read one. Here the admission that a route depends on comes first; the dependency then finds
@@ -16,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from cloud.api.context import ApiContext, context_of
+from cloud.api.problems import ProblemError
 from cloud.api.security import (
     admitted_admin,
     admitted_agent,
@@ -42,13 +43,22 @@ class CredentialFirstRoute(APIRoute):
         """Put the admission before what FastAPI does."""
         handle = super().get_route_handler()
         admissions = list(_admissions_of(self.dependant))
+        takes_body = self.body_field is not None
 
         async def admit_first(request: Request) -> Response:
             for admission in admissions:
                 await admission(context_of(request), request)
+            if takes_body:
+                _require_json(request)
             return await handle(request)
 
         return admit_first
+
+
+def _require_json(request: Request) -> None:
+    media_type, _, _ = request.headers.get("content-type", "").partition(";")
+    if media_type and media_type.strip().lower() != "application/json":
+        raise ProblemError(415, "unsupported-media-type", "Send the body as application/json.")
 
 
 def _admissions_of(dependant: Dependant) -> Iterator[Admission]:

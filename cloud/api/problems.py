@@ -5,7 +5,8 @@ Nothing that a client sent is quoted back, so that no token or name ends up in s
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -27,6 +28,8 @@ from cloud.errors import (
 )
 from cloud.serving.problem_json import MEDIA_TYPE, problem_document
 from privacy.errors import ConsentError, PrivacyError
+
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,40}")
 
 log = structlog.get_logger(__name__)
 
@@ -76,8 +79,13 @@ def too_many_failures(wait_s: int) -> ProblemError:
     )
 
 
-def add_problem_handlers(app: FastAPI) -> None:
-    """Turn every error into a problem."""
+def add_problem_handlers(app: FastAPI, *, allowed_methods: Callable[[str], Iterable[str]]) -> None:
+    """Turn every error into a problem.
+
+    Args:
+        app: whose errors.
+        allowed_methods: gives the methods that a path takes.
+    """
 
     async def on_problem(_request: Request, error: Exception) -> Response:
         assert isinstance(error, ProblemError)
@@ -85,18 +93,19 @@ def add_problem_handlers(app: FastAPI) -> None:
 
     async def on_validation(_request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
-        errors = [
-            {"where": ".".join(str(part) for part in item["loc"]), "message": item["msg"]}
-            for item in error.errors()
-        ]
+        errors = [{"where": _where(item["loc"]), "message": item["msg"]} for item in error.errors()]
         problem = ProblemError(422, "invalid-request", "The request does not have the documented form.")
         return problem_response(problem, extra={"errors": errors})
 
-    async def on_http(_request: Request, error: Exception) -> Response:
+    async def on_http(request: Request, error: Exception) -> Response:
         assert isinstance(error, AnyHttpException)
         phrase = HTTPStatus(error.status_code).phrase
         code = phrase.lower().replace(" ", "-")
-        return problem_response(ProblemError(error.status_code, code, f"{phrase}.", headers=error.headers))
+        headers = dict(error.headers or {})
+        if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            # Of a path with several routes the framework names the methods of the first alone.
+            headers["Allow"] = ", ".join(sorted(allowed_methods(request.scope["path"])))
+        return problem_response(ProblemError(error.status_code, code, f"{phrase}.", headers=headers))
 
     async def on_cloud(_request: Request, error: Exception) -> Response:
         return problem_response(_as_problem(error))
@@ -111,6 +120,11 @@ def add_problem_handlers(app: FastAPI) -> None:
     app.add_exception_handler(CloudError, on_cloud)
     app.add_exception_handler(PrivacyError, on_cloud)
     app.add_exception_handler(Exception, on_any)
+
+
+def _where(place: Sequence[str | int]) -> str:
+    """Name the part of a request that is wrong; a name that looks like none of ours is the client's, and left out."""
+    return ".".join(str(part) for part in place if _NAME.fullmatch(str(part)))
 
 
 def _as_problem(error: Exception) -> ProblemError:

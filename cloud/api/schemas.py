@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+import re
+from datetime import UTC, datetime
 from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from cloud.api.security import KeyRole, Scope
 from cloud.ports.records import (
@@ -20,6 +21,7 @@ from cloud.ports.records import (
 from privacy.consent import Purpose
 from privacy.expressions import Expression
 from privacy.jws import encode_base64url
+from privacy.notices import LOCALES
 
 DAY_MS = 86_400_000
 
@@ -29,9 +31,34 @@ Name = Annotated[
 Pseudonym = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,100}$")]
 Sha256Hex = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Jurisdiction = Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}(-[A-Z0-9]{1,3})?$")]
-Locale = Annotated[str, StringConstraints(pattern=r"^[a-z]{2}(-[A-Z]{2})?$")]
+Locale = Annotated[str, StringConstraints(pattern=rf"^({'|'.join(LOCALES)})(-[A-Z]{{2}})?$")]
 Base64 = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9+/_-]{1,200}={0,2}$")]
 Word = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
+
+_WRITTEN_OUT = re.compile(r"\d{4}-\d\d-\d\d[Tt ]")
+_FIRST_MOMENT = datetime(1, 1, 2, tzinfo=UTC)
+_LAST_MOMENT = datetime(9999, 12, 30, tzinfo=UTC)
+
+
+def _as_utc(moment: datetime) -> datetime:
+    """Take a moment without an offset for UTC; refuse what lies outside the years 1 to 9999 somewhere on Earth."""
+    # Compared without arithmetic on the moment itself: near either end, turning it to UTC overflows.
+    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    if not _FIRST_MOMENT <= aware <= _LAST_MOMENT:
+        raise ValueError("the moment must lie between 0001-01-02 and 9999-12-30 in UTC")
+    return aware.astimezone(UTC)
+
+
+def _written_out(value: object) -> object:
+    """Refuse numbers, which pydantic would take for seconds since 1970."""
+    is_text = isinstance(value, str) and _WRITTEN_OUT.match(value) is not None
+    if not is_text and not isinstance(value, datetime):
+        raise ValueError("write the moment as 2026-03-01T12:00:00Z")
+    return value
+
+
+Moment = Annotated[datetime, BeforeValidator(_written_out), AfterValidator(_as_utc)]
+"""Between 0001-01-02 and 9999-12-30, as 2026-03-01T12:00:00Z; without an offset it is UTC."""
 
 
 class _Request(BaseModel):
@@ -60,7 +87,7 @@ class NewKey(_Request):
 
     role: KeyRole
     scopes: frozenset[Scope] | None = Field(None, description="All that the role allows when left out.")
-    expires_at: datetime | None = None
+    expires_at: Moment | None = None
 
 
 class Key(_Answer):

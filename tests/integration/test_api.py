@@ -133,7 +133,7 @@ class TestStudios:
 
     async def test_a_key_ends_when_it_expires_or_is_revoked(self, studio: Studio, clock: Clock) -> None:
         past = await studio.ask("POST", "/v1/keys", {"role": "analyst", "expires_at": clock.now.isoformat()})
-        assert past.status_code == 422 and problem(past) == "expiry-past"
+        assert past.status_code == 409 and problem(past) == "expiry-past"
         in_an_hour = (clock.now + timedelta(hours=1)).isoformat()
         made = await studio.make("/v1/keys", {"role": "analyst", "expires_at": in_an_hour})
         revoked = await studio.make("/v1/keys", {"role": "analyst"})
@@ -149,7 +149,7 @@ class TestStudios:
 
     async def test_a_role_cannot_be_given_scopes_beyond_its_own(self, studio: Studio) -> None:
         answer = await studio.ask("POST", "/v1/keys", {"role": "analyst", "scopes": ["sessions:erase"]})
-        assert answer.status_code == 422 and problem(answer) == "scope-not-of-role"
+        assert answer.status_code == 403 and problem(answer) == "scope-not-of-role"
 
 
 class TestAccess:
@@ -313,15 +313,15 @@ class TestStudies:
         answer = await studio.ask("POST", "/v1/sessions", body)
         assert answer.status_code == 409 and problem(answer) == "study-not-launched"
 
-    @pytest.mark.parametrize("where", ["FR", "ZZ"])
+    @pytest.mark.parametrize(("where", "status"), [("FR", 409), ("ZZ", 422)])
     async def test_nobody_is_invited_where_the_study_or_the_policy_is_not(
-        self, studio: Studio, where: str
+        self, studio: Studio, where: str, status: int
     ) -> None:
         study = await studio.launched_study(jurisdictions=("DE",))
         person = await studio.make("/v1/viewers", {"pseudonym": "p"})
         body = {"study_id": study["study_id"], "viewer_id": person["viewer_id"], "jurisdiction": where}
         answer = await studio.ask("POST", "/v1/sessions", body)
-        assert answer.status_code == 422 and problem(answer) == "jurisdiction-denied"
+        assert answer.status_code == status and problem(answer) == "jurisdiction-denied"
 
 
 class TestConsent:
@@ -392,7 +392,7 @@ class TestConsent:
             "adult": False,
         }[forged]
         answer = await viewer.ask("POST", "/consent", body)
-        assert answer.status_code == 422 and problem(answer) == "device-signature"
+        assert answer.status_code == 403 and problem(answer) == "device-signature"
 
     @pytest.mark.parametrize(
         ("changes", "code"),
@@ -580,12 +580,59 @@ class TestEdges:
 
 class TestGarbage:
     @pytest.mark.parametrize(
+        "moment",
+        ["9999-12-31T23:59:59-12:00", "9999-12-31T23:59:59Z", "0001-01-01T00:00:00+14:00", 1e10, "1e10"],
+    )
+    async def test_a_moment_that_overflows_somewhere_on_earth_is_refused(
+        self, studio: Studio, moment: str | float
+    ) -> None:
+        answer = await studio.ask("POST", "/v1/keys", {"role": "analyst", "expires_at": moment})
+        assert answer.status_code == 422 and problem(answer) == "invalid-request"
+        latest = {"role": "analyst", "expires_at": "9999-12-30T00:00:00Z"}
+        key = (await studio.make("/v1/keys", latest))["api_key"]
+        assert (await studio.ask("GET", "/v1/titles", key=key)).status_code == 200
+
+    async def test_a_method_that_a_path_does_not_take_is_refused_with_those_it_takes(
+        self, client: httpx.AsyncClient
+    ) -> None:
+        for path, methods in {
+            "/v1/titles": "GET, POST",
+            "/v1/join/withdraw": "POST",
+            "/healthz": "GET, HEAD",
+        }.items():
+            for method in ("PUT", "TRACE", "OPTIONS"):
+                answer = await client.request(method, path)
+                assert answer.status_code == 405 and problem(answer) == "method-not-allowed"
+                assert answer.headers["allow"] == methods
+
+    async def test_a_body_of_another_kind_is_refused(self, studio: Studio) -> None:
+        for kind in (
+            "text/plain",
+            "application/x-www-form-urlencoded",
+            "application/xml",
+            "application/vnd.a+json",
+        ):
+            headers = {"Authorization": f"Bearer {studio.key}", "Content-Type": kind}
+            answer = await studio.client.post("/v1/titles", content=b"{}", headers=headers)
+            assert answer.status_code == 415 and problem(answer) == "unsupported-media-type"
+
+    async def test_a_path_that_nobody_serves_is_a_problem_and_never_a_redirect(
+        self, client: httpx.AsyncClient
+    ) -> None:
+        for path in ("/v1/titles/", "/v2", "//v1/titles", "/v1/%2e%2e/metrics", "/%00"):
+            answer = await client.get(path)
+            assert answer.status_code == 404 and problem(answer) == "not-found"
+
+    @pytest.mark.parametrize(
         "body",
         [
             b"",
             b"{",
             b"[" * 60_000,
             b'{"name": "\\ud800", "duration_ms": 1}',
+            b'{"name": "x", "duration_ms": 1, "\\ud800": 1}',
+            b'{"name": "\\u0000", "duration_ms": 1}',
+            b'{"name": "x", "duration_ms": ' + b"9" * 5_000 + b"}",
             b'{"name": "x", "duration_ms": 1e400}',
             b'{"name": "x", "duration_ms": NaN}',
             b'{"name": "x", "duration_ms": 99999999999999999999999}',
@@ -604,6 +651,14 @@ class TestGarbage:
         [
             "/v1/sessions/not-an-id",
             "/v1/sessions?before=yesterday",
+            "/v1/sessions?before=9999-12-31T23:59:59-12:00",
+            "/v1/sessions?before=0001-01-01T00:00:00%2B14:00",
+            "/v1/sessions?before=253402300800",
+            "/v1/sessions?study_id=%00",
+            "/v1/sessions/%ED%A0%80",
+            "/v1/titles?limit=99999999999999999999999999",
+            f"/v1/models/{'0' * 63}%0A",
+            f"/v1/sessions/{UUID(int=1)}/timeline?baseline_from_ms=-99999999999999999999",
             "/v1/sessions?limit=0",
             "/v1/sessions?limit=1001",
             f"/v1/sessions/{UUID(int=1)}/timeline?resolution=hour",

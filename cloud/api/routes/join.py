@@ -28,6 +28,7 @@ from fastapi import APIRouter, Query, Response
 
 from cloud.api.context import ApiContext, Context, utc_us
 from cloud.api.credential_first import CredentialFirstRoute
+from cloud.api.openapi import refuses
 from cloud.api.problems import ProblemError
 from cloud.api.schemas import (
     Consent,
@@ -94,7 +95,7 @@ async def join(context: Context, agent: Agent, locale: Annotated[Locale | None, 
     )
 
 
-@router.post("/notice", status_code=201)
+@router.post("/notice", status_code=201, responses=refuses(409, 410))
 async def store_notice(body: NoticeShown, context: Context, agent: Agent) -> NoticeStored:
     """Store that the notice in force was shown (rule A1)."""
     _require(agent, _CONSENTING)
@@ -111,7 +112,7 @@ async def store_notice(body: NoticeShown, context: Context, agent: Agent) -> Not
     return NoticeStored(notice_event_id=event)
 
 
-@router.post("/consent", status_code=201)
+@router.post("/consent", status_code=201, responses=refuses(403, 409, 410))
 async def give_consent(body: Consent, context: Context, agent: Agent) -> Receipt:
     """Store a consent and give its signed receipt."""
     # 1, 2
@@ -145,7 +146,7 @@ async def give_consent(body: Consent, context: Context, agent: Agent) -> Receipt
     return await _store_consent(context, agent, body, choices, signed, locale, now)
 
 
-@router.post("/ticket", status_code=201)
+@router.post("/ticket", status_code=201, responses=refuses(403, 409, 410))
 async def issue_ticket(body: TicketRequest, context: Context, agent: Agent) -> Ticket:
     """Give a ticket for signalling, good for a minute and for this receipt alone.
 
@@ -214,7 +215,7 @@ async def withdraw(context: Context, agent: WithdrawingAgent, response: Response
     )
 
 
-@router.get("/deletion-receipt", responses={202: {"model": Deletion}})
+@router.get("/deletion-receipt", responses=refuses(404) | {202: {"model": Deletion}})
 async def get_deletion_receipt(
     context: Context, agent: WithdrawingAgent, response: Response
 ) -> DeletionReceipt | Deletion:
@@ -255,8 +256,6 @@ def _alphabet(text: str) -> bytes:
 
 
 def _notice(context: ApiContext, locale: str) -> Notice:
-    if locale[:2] not in LOCALES:
-        raise ProblemError(422, "locale-unknown", f"There is a notice in {', '.join(LOCALES)} only.")
     return render_notice(context.policy, locale[:2])
 
 
@@ -283,7 +282,7 @@ def _require(agent: SessionContext, states: frozenset[SessionState]) -> None:
 
 def _verified_device(body: Consent) -> SignedConsent:
     refused = ProblemError(
-        422, "device-signature", "The device's signature over this request does not verify."
+        403, "device-signature", "The device's signature over this request does not verify."
     )
     key, signature = decode_base64(body.device_public_key), decode_base64(body.device_signature)
     if key is None or signature is None or len(key) != PUBLIC_KEY_BYTES:

@@ -10,10 +10,13 @@ from uuid import UUID
 
 import msgspec
 from fastapi import APIRouter, Depends, Query, Response
+from fastapi.responses import HTMLResponse
 
 from cloud.api.context import Context
 from cloud.api.credential_first import CredentialFirstRoute
+from cloud.api.openapi import refuses
 from cloud.api.problems import ProblemError
+from cloud.api.result_schemas import Summary, Timeline
 from cloud.api.schemas import DAY_MS
 from cloud.api.security import Principal, Scope, needs
 from cloud.api.session_data import load_session_data
@@ -40,6 +43,15 @@ router = APIRouter(prefix="/v1/sessions", tags=["results"], route_class=Credenti
 Reader = Annotated[Principal, Depends(needs(Scope.RESULTS_READ))]
 
 
+_TABLE: dict[str, Any] = {
+    "content": {"text/csv": {"schema": {"type": "string"}}},
+    "headers": {
+        "Content-Disposition": {"description": "Of a table: its name.", "schema": {"type": "string"}},
+        "Link": {"description": "Of a table: its models' errors.", "schema": {"type": "string"}},
+    },
+}
+
+
 class Resolution(StrEnum):
     """Every scored frame, or one median a second."""
 
@@ -59,13 +71,25 @@ class BaselineQuery:
     """The neutral window that is subtracted, if any."""
 
     kind: BaselineKind
-    window: BaselineWindow
+    start_ms: int
+    end_ms: int
+
+    def _window(self) -> BaselineWindow:
+        try:
+            return BaselineWindow(start_ms=self.start_ms, end_ms=self.end_ms)
+        except ValueError as error:
+            raise ProblemError(422, "baseline-window", f"{str(error).capitalize()}.") from None
 
     def of(self, viewer: ViewerTimeline) -> Baseline | None:
-        """Take the viewer's baseline."""
+        """Take the viewer's baseline.
+
+        Raises:
+            ProblemError: 422, the window does not end after it starts, or is longer than ten minutes.
+        """
+        window = self._window()
         if self.kind is BaselineKind.NONE:
             return None
-        return viewer_baseline(viewer.trace, self.window, gaps=viewer.gaps, opted_out=viewer.opted_out)
+        return viewer_baseline(viewer.trace, window, gaps=viewer.gaps, opted_out=viewer.opted_out)
 
 
 def read_baseline(
@@ -73,22 +97,14 @@ def read_baseline(
     baseline_from_ms: Annotated[int, Query(ge=-DAY_MS, le=DAY_MS)] = PREROLL.start_ms,
     baseline_to_ms: Annotated[int, Query(ge=-DAY_MS, le=DAY_MS)] = PREROLL.end_ms,
 ) -> BaselineQuery:
-    """Read the baseline's parameters.
-
-    Raises:
-        ProblemError: 422, the window does not end after it starts, or is longer than ten minutes.
-    """
-    try:
-        window = BaselineWindow(start_ms=baseline_from_ms, end_ms=baseline_to_ms)
-    except ValueError as error:
-        raise ProblemError(422, "baseline-window", f"{str(error).capitalize()}.") from None
-    return BaselineQuery(kind=baseline, window=window)
+    """Read the baseline's parameters."""
+    return BaselineQuery(kind=baseline, start_ms=baseline_from_ms, end_ms=baseline_to_ms)
 
 
 @router.get(
     "/{session_id}/timeline",
-    response_class=Response,
-    responses={200: {"content": {"application/json": {}, "text/csv": {}}}},
+    response_model=Timeline,
+    responses=refuses(410) | {200: {"description": "JSON columns, or a table.", **_TABLE}},
 )
 async def read_timeline(
     session_id: UUID,
@@ -133,15 +149,15 @@ async def read_timeline(
     return _json(document)
 
 
-@router.get("/{session_id}/summary")
-async def read_summary(session_id: UUID, context: Context, principal: Reader) -> Any:
+@router.get("/{session_id}/summary", response_model=Summary, responses=refuses(410))
+async def read_summary(session_id: UUID, context: Context, principal: Reader) -> Response:
     """Give counters, gaps by reason, duplicates, latencies and the share of frames each expression leads."""
     data = await load_session_data(context, principal.tenant, SessionId(session_id))
     document = await asyncio.to_thread(summary_document, data.viewer, duration_ms=data.duration_ms)
     return _json({"state": data.state, **document})
 
 
-@router.get("/{session_id}/report", response_class=Response, responses={200: {"content": {"text/html": {}}}})
+@router.get("/{session_id}/report", response_class=HTMLResponse, responses=refuses(410))
 async def read_report(session_id: UUID, context: Context, principal: Reader) -> Response:
     """Give the timeline as one self-contained page."""
     data = await load_session_data(context, principal.tenant, SessionId(session_id))
@@ -153,9 +169,7 @@ async def read_report(session_id: UUID, context: Context, principal: Reader) -> 
         made_at=context.now(),
     )
     html = await asyncio.to_thread(render_timeline_page, page)
-    return Response(
-        html, media_type="text/html", headers={"Content-Security-Policy": content_security_policy()}
-    )
+    return HTMLResponse(html, headers={"Content-Security-Policy": content_security_policy()})
 
 
 def _table_headers(name: str, viewer: ViewerTimeline) -> dict[str, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
 from typing import Annotated
 from uuid import UUID, uuid4
 
@@ -12,6 +11,7 @@ from fastapi import APIRouter, Depends, Query, Response
 from cloud.api.context import ApiContext, Context
 from cloud.api.credential_first import CredentialFirstRoute
 from cloud.api.join_tokens import new_join_token
+from cloud.api.openapi import refuses
 from cloud.api.problems import ProblemError
 from cloud.api.routes.studies import context_refused
 from cloud.api.schemas import (
@@ -19,37 +19,39 @@ from cloud.api.schemas import (
     Deletion,
     DeletionReceipt,
     Invitation,
+    Moment,
     NewSession,
     Session,
 )
 from cloud.api.security import Principal, Scope, admitted_erasing_key, digest, needs
 from privacy.ids import SessionId, TenantId
-from privacy.notices import LOCALES
 
 router = APIRouter(prefix="/v1/sessions", tags=["sessions"], route_class=CredentialFirstRoute)
 
 ERASURE_WAIT_S = 10.0
 ERASURE_POLL_S = 0.1
 
+_RECEIPTS_LOCATION = {
+    "Location": {"required": True, "description": "Where the receipt will be.", "schema": {"type": "string"}}
+}
+
 Inviter = Annotated[Principal, Depends(needs(Scope.SESSIONS_WRITE))]
 Reader = Annotated[Principal, Depends(needs(Scope.RESULTS_READ))]
 Eraser = Annotated[Principal, Depends(admitted_erasing_key)]
 
 
-@router.post("", status_code=201)
+@router.post("", status_code=201, responses=refuses(404, 409))
 async def invite(body: NewSession, context: Context, principal: Inviter) -> Invitation:
     """Invite a viewer of a launched study to one viewing."""
     if not context.policy.allows_capture(body.jurisdiction):
         raise ProblemError(422, "jurisdiction-denied", "The policy does not allow capture there.")
-    if body.locale[:2] not in LOCALES:
-        raise ProblemError(422, "locale-unknown", f"There is a notice in {', '.join(LOCALES)} only.")
     study = await context.registry.get_study(principal.tenant, body.study_id)
     if study.state != "launched":
         raise ProblemError(409, "study-not-launched", "The study is not launched.")
     if not study.is_context_allowed:
         raise context_refused()
     if body.jurisdiction not in study.jurisdictions:
-        raise ProblemError(422, "jurisdiction-denied", "The study is not planned for this jurisdiction.")
+        raise ProblemError(409, "jurisdiction-denied", "The study is not planned for this jurisdiction.")
     session = SessionId(uuid4())
     token = new_join_token(principal.tenant, session, context.signing_key)
     await context.registry.create_session(
@@ -70,12 +72,10 @@ async def list_sessions(
     context: Context,
     principal: Reader,
     study_id: UUID | None = None,
-    before: datetime | None = None,
+    before: Moment | None = None,
     limit: Annotated[int, Query(ge=1, le=1_000)] = 100,
 ) -> list[Session]:
     """List sessions, newest first; `before` (a creation time) pages on."""
-    if before is not None and before.tzinfo is None:
-        before = before.replace(tzinfo=UTC)
     found = await context.registry.list_sessions(
         principal.tenant, study_id=study_id, before=before, limit=limit
     )
@@ -88,7 +88,10 @@ async def get_session(session_id: UUID, context: Context, principal: Reader) -> 
     return Session.of(await context.registry.get_session(principal.tenant, SessionId(session_id)))
 
 
-@router.post("/{session_id}/erase", responses={202: {"model": Deletion}})
+@router.post(
+    "/{session_id}/erase",
+    responses={202: {"model": Deletion, "description": "Under way.", "headers": _RECEIPTS_LOCATION}},
+)
 async def erase(session_id: UUID, context: Context, principal: Eraser, response: Response) -> Deletion:
     """Delete everything of a session but the evidence of consent, and give the signed receipt.
 

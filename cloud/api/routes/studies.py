@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, Query
 
 from cloud.api.context import Context
 from cloud.api.credential_first import CredentialFirstRoute
+from cloud.api.openapi import refuses
 from cloud.api.problems import ProblemError
 from cloud.api.schemas import DpiaApproval, NewStudy, NewTitle, NewViewer, Study, Title, Viewer
 from cloud.api.security import Principal, Scope, needs
@@ -49,7 +50,7 @@ async def get_title(title_id: UUID, context: Context, principal: Reader) -> Titl
     return Title.of(await context.registry.get_title(principal.tenant, title_id))
 
 
-@router.post("/studies", status_code=201)
+@router.post("/studies", status_code=201, responses=refuses(404))
 async def plan_study(body: NewStudy, context: Context, principal: Writer) -> Study:
     """Plan a study as a draft."""
     if body.context not in set(StudyContext):
@@ -86,7 +87,7 @@ async def get_study(study_id: UUID, context: Context, principal: Reader) -> Stud
     return Study.of(await context.registry.get_study(principal.tenant, study_id))
 
 
-@router.post("/studies/{study_id}/dpia")
+@router.post("/studies/{study_id}/dpia", responses=refuses(409))
 async def approve_dpia(study_id: UUID, body: DpiaApproval, context: Context, principal: Approver) -> Study:
     """Note that a version of the data protection impact assessment is approved."""
     record = await context.registry.approve_dpia(
@@ -100,7 +101,7 @@ async def approve_dpia(study_id: UUID, body: DpiaApproval, context: Context, pri
     return Study.of(record)
 
 
-@router.post("/studies/{study_id}/launch")
+@router.post("/studies/{study_id}/launch", responses=refuses(409))
 async def launch_study(study_id: UUID, context: Context, principal: Writer) -> Study:
     """Open a study for sessions; refused without an approved impact assessment."""
     study = await context.registry.get_study(principal.tenant, study_id)

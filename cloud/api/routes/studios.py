@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC
 from typing import Annotated
 from uuid import UUID
 
@@ -10,6 +9,7 @@ from fastapi import APIRouter, Depends, Response
 
 from cloud.api.context import Context
 from cloud.api.credential_first import CredentialFirstRoute
+from cloud.api.openapi import refuses
 from cloud.api.problems import ProblemError
 from cloud.api.schemas import Key, NewKey, NewStudio, Studio
 from cloud.api.security import (
@@ -41,7 +41,7 @@ async def register_studio(body: NewStudio, context: Context) -> Studio:
     return Studio(tenant_id=tenant, api_key=key)
 
 
-@router.post("/keys", status_code=201)
+@router.post("/keys", status_code=201, responses=refuses(409))
 async def make_key(body: NewKey, context: Context, principal: KeyWriter) -> Key:
     """Make a further key of a role, with the role's scopes or fewer."""
     now = context.now()
@@ -49,13 +49,11 @@ async def make_key(body: NewKey, context: Context, principal: KeyWriter) -> Key:
     scopes = allowed if body.scopes is None else body.scopes
     if not scopes <= allowed:
         raise ProblemError(
-            422, "scope-not-of-role", f"A key of role {body.role} cannot have all these scopes."
+            403, "scope-not-of-role", f"A key of role {body.role} cannot have all these scopes."
         )
     expires_at = body.expires_at
-    if expires_at is not None:
-        expires_at = expires_at if expires_at.tzinfo else expires_at.replace(tzinfo=UTC)
-        if expires_at <= now:
-            raise ProblemError(422, "expiry-past", "expires_at must lie in the future.")
+    if expires_at is not None and expires_at <= now:
+        raise ProblemError(409, "expiry-past", "expires_at must lie in the future.")
     key_id, key = await issue_api_key(
         context.registry, principal.tenant, role=body.role, scopes=scopes, now=now, expires_at=expires_at
     )
