@@ -72,14 +72,16 @@ class Sampler:
 
     def __init__(self, fps: float) -> None:
         self._step_us = 1e6 / fps
-        self._next_us = 0.0
+        self._early_us = min(_EARLY_MAX_US, self._step_us / 4)
+        self._used_until_us: float | None = None
 
     def takes(self, media_us: int) -> bool:
         """Tell whether a moment is taken; moments come in order."""
-        if media_us < self._next_us - min(_EARLY_MAX_US, self._step_us / 4):
+        used_us = self._step_us if self._used_until_us is None else self._used_until_us
+        if media_us < used_us - self._step_us - self._early_us:
             return False
-        # The grid moves on by whole steps, so that no rate is exceeded for long.
-        self._next_us = max(self._next_us + self._step_us, media_us + self._step_us / 2)
+        # Each takes a step of the time there is; who came slowly has saved one, and loses nothing in a short burst.
+        self._used_until_us = max(used_us, media_us) + self._step_us
         return True
 
 

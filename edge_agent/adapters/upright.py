@@ -20,7 +20,7 @@ from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
 
 from edge_agent.adapters.high_dynamic_range import TRANSFERS, ToneMapper
 from edge_agent.errors import CameraError
-from edge_agent.frames import FRAME_SIDE_MAX_PX, UInt8Array
+from edge_agent.frames import FRAME_SIDE_MAX_PX, FRAME_SIDE_MIN_PX, UInt8Array
 
 PIXEL_ASPECT_RANGE = (Fraction(1, 4), Fraction(4))
 """Pixels narrower or wider than this are a broken header; players show them square."""
@@ -78,15 +78,14 @@ class PictureMaker:
         is_scaled = (width, height) != (frame.width, frame.height)
         _refuse_unreadable(frame)
         try:
-            if frame.color_trc in TRANSFERS:
-                frame = self._tone_mapper.mapped(frame)
-            has_alpha = any(component.is_alpha for component in frame.format.components)
+            lit = self._tone_mapper.mapped(frame) if frame.color_trc in TRANSFERS else frame
+            has_alpha = any(component.is_alpha for component in lit.format.components)
             shown = self._reformatter.reformat(
-                frame,
+                lit,
                 width=width,
                 height=height,
                 format="bgra" if has_alpha else "bgr24",
-                src_colorspace=_matrix(frame),
+                src_colorspace=_matrix(lit),
                 interpolation=_SCALING if is_scaled else _PLAIN,
                 threads=1,
             )
@@ -102,6 +101,8 @@ def _shown_size(frame: VideoFrame, pixel_aspect: Fraction | None) -> tuple[int, 
     width, height = frame.width, frame.height
     if max(width, height) > FRAME_SIDE_MAX_PX:
         raise CameraError(f"its pictures of {width}x{height} px are larger than {FRAME_SIDE_MAX_PX} px")
+    if min(width, height) < FRAME_SIDE_MIN_PX:
+        raise CameraError(f"its pictures of {width}x{height} px are smaller than {FRAME_SIDE_MIN_PX} px")
     if pixel_aspect is None or not PIXEL_ASPECT_RANGE[0] <= pixel_aspect <= PIXEL_ASPECT_RANGE[1]:
         return width, height
     # Pixels are made square by stretching, never by losing lines.
@@ -112,6 +113,10 @@ def _shown_size(frame: VideoFrame, pixel_aspect: Fraction | None) -> tuple[int, 
 
 def _refuse_unreadable(frame: VideoFrame) -> None:
     name = _UNREADABLE_MATRICES.get(frame.colorspace)
+    is_untold = frame.colorspace in _UNSPECIFIED and frame.color_trc in _UNSPECIFIED
+    if is_untold and _side_data(frame, SideDataType.DOVI_METADATA) is not None:
+        # Without a transfer function of its own, what is below the metadata is no picture.
+        name = _UNREADABLE_MATRICES[15]
     if name is not None and not frame.format.is_rgb:
         raise CameraError(f"its colours are coded as {name}, which cannot be read here; convert it first")
 
@@ -135,8 +140,7 @@ def _opaque(pixels: UInt8Array) -> UInt8Array:
 
 def _turned(pixels: UInt8Array, frame: VideoFrame) -> UInt8Array:
     """Apply the display matrix: quarter turns and mirrors; other angles to the nearest quarter turn."""
-    # The library's own types know only a few kinds of side data.
-    data = cast(Mapping[object, Buffer], frame.side_data).get(SideDataType.DISPLAYMATRIX)
+    data = _side_data(frame, SideDataType.DISPLAYMATRIX)
     if data is None:
         return pixels
     matrix = np.frombuffer(bytes(data), np.int32).reshape(3, 3).astype(np.int64)
@@ -153,3 +157,8 @@ def _turned(pixels: UInt8Array, frame: VideoFrame) -> UInt8Array:
             cv2.flip(pixels, -1 if is_mirrored and is_flipped else int(is_mirrored)), np.uint8
         )
     return pixels
+
+
+def _side_data(frame: VideoFrame, kind: SideDataType) -> Buffer | None:
+    # The library's own types know only a few kinds of side data.
+    return cast(Mapping[object, Buffer], frame.side_data).get(kind)

@@ -13,6 +13,7 @@ from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from edge_agent.errors import CameraError
+from edge_agent.frames import FRAME_SIDE_MAX_PX
 
 CONTAINERS = (
     "3dostr,aiff,amr,apng,asf,av1,avi,avs2,avs3,caf,dirac,dv,dxa,evc,flac,flic,flv,gif,gxf,"
@@ -25,6 +26,9 @@ _JPEG_MAGIC = b"\xff\xd8\xff"
 _PICTURE_MAGIC = (_JPEG_MAGIC, b"\x89PNG", b"BM", b"II*\x00", b"MM\x00*", b"\x00\x00\x01\x00")
 _STILL_BRANDS = {"avif", "heic", "heix", "mif1"}
 _NOT_THE_FILM = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
+_DECODER_OPTIONS = {"max_pixels": str(FRAME_SIDE_MAX_PX**2), "threads": "1"}
+"""Larger pictures are refused before memory is asked for them; also while the container is looked through."""
+
 _DEEP_PROBE = {"probesize": "50000000", "analyzeduration": "600000000"}
 
 
@@ -95,6 +99,7 @@ def open_container(file: BinaryIO, name: str, *, is_cut: bool) -> tuple[InputCon
                 LocalBytes(file),
                 "r",
                 format=kind,
+                options=_DECODER_OPTIONS,
                 container_options={"format_whitelist": CONTAINERS, "protocol_whitelist": "none", **options},
                 metadata_errors="replace",
                 buffer_size=1 << 18,
@@ -105,6 +110,10 @@ def open_container(file: BinaryIO, name: str, *, is_cut: bool) -> tuple[InputCon
             container.close()
             raise CameraError(f"{name} is a picture, not a video")
         if (stream := _film(container)) is not None:
+            if (problem := _size_problem(stream, name)) is not None:
+                container.close()
+                raise problem
+            stream.codec_context.options = _DECODER_OPTIONS
             return container, stream
         refusal = _no_film(container, name)
         container.close()
@@ -125,6 +134,13 @@ def _film(container: InputContainer) -> VideoStream | None:
         key=lambda stream: (stream.frames == 1, not stream.disposition & Disposition.default),
         default=None,
     )
+
+
+def _size_problem(stream: VideoStream, name: str) -> CameraError | None:
+    width, height = stream.codec_context.width, stream.codec_context.height
+    if max(width, height) <= FRAME_SIDE_MAX_PX:
+        return None
+    return CameraError(f"{name}: its pictures of {width}x{height} px are larger than {FRAME_SIDE_MAX_PX} px")
 
 
 def _no_film(container: InputContainer, name: str) -> CameraError:

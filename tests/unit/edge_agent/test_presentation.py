@@ -146,3 +146,8 @@ def test_time_stamps_in_whole_milliseconds_drop_nothing_at_thirty_a_second():
 
 def test_a_lower_rate_that_was_asked_for_takes_fewer():
     assert len(taken([n * 1000 / 30 for n in range(300)], 10)) == 100
+
+
+def test_a_source_that_was_slow_loses_nothing_in_a_short_burst():
+    stamps = [n * 40 for n in range(25)] + [975, 1015, 1055]
+    assert taken(stamps, 30) == stamps

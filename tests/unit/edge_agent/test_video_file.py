@@ -289,6 +289,25 @@ def test_recordings_of_high_dynamic_range_get_a_webcams_range(films, transfer, w
     assert float(shown(film)[0][1].mean()) == pytest.approx(255 * (60 / white) ** (1 / 2.4), abs=6)
 
 
+def test_a_turned_recording_of_high_dynamic_range_is_upright_too(films):
+    tags = {"color_trc": 18, "color_primaries": 9, "colorspace": 9}
+    film = films.make("film.mov", pixel_format="yuv420p10le", tags=tags, rotation=90, aspect=Fraction(4, 3))
+    _, pixels = shown(film)[0]
+    assert (pixels.shape[:2], corners(pixels)) == ((171, 96), "gwrb")
+
+
+def test_pictures_too_small_for_any_face_are_refused_before_anything_starts(films):
+    film = films.make("film.mp4", size=(24, 24), times_ms=[0, 40])
+    with pytest.raises(CameraError, match="24x24 px are smaller than 32"):
+        VideoFile(film)
+
+
+def test_pictures_too_large_for_any_camera_are_refused_before_they_are_decoded(films):
+    film = films.make("film.avi", codec="mjpeg", pixel_format="yuvj444p", size=(32, 9000), times_ms=[0, 40])
+    with pytest.raises(CameraError, match="9000x32 px are larger than 8192"):
+        VideoFile(film)
+
+
 def test_colours_that_cannot_be_read_are_refused_by_name(films):
     film = films.make("film.mkv", codec="ffv1", pixel_format="yuv444p", tags={"colorspace": 14})
     with pytest.raises(CameraError, match=r"film\.mkv: its colours are coded as ICtCp"):
