@@ -158,6 +158,7 @@ async def run_agent(
         consent_until_utc_us=permission.claims.expires_utc_us,
         now_us=monotonic_us,
         utc_us=permission.clock.utc_us,
+        is_withdrawn=partial(store.has_withdrawn, settings.invite.session),
     )
     sender = SendLoop(context, SenderSession(last_epoch=store.last_epoch(settings.invite.session)))
     try:

@@ -161,12 +161,21 @@ def _status_line(is_quiet: bool) -> Callable[[str], None]:
 def _withdraw(arguments: argparse.Namespace) -> int:
     from edge_agent.adapters.api_client import ApiClient
     from edge_agent.adapters.credential_store import CredentialStore
+    from edge_agent.withdrawal import WAIT_S, withdraw
 
     invite = _invite(arguments)
-    # Locally first: whatever the network does, nothing more can be sealed for this session from here.
-    CredentialStore(arguments.home).forget(invite.session)
-    ApiClient(invite).withdraw()
+    deletion = withdraw(
+        invite,
+        api=ApiClient(invite),
+        store=CredentialStore(arguments.home),
+        wait_s=0.0 if arguments.no_wait else WAIT_S,
+    )
     print("Consent is withdrawn. Capture stops, and your data is being deleted.")
+    if deletion is None:
+        print("The deletion goes on; run this again to fetch its signed receipt.")
+        return EXIT_OK
+    print("Everything of this session is deleted: none of it was found in any store afterwards.")
+    print(f"The signed receipt verifies; it is kept at {deletion.kept_at}")
     return EXIT_OK
 
 
@@ -286,7 +295,12 @@ def _add_watching(commands: Any) -> None:
     run.add_argument("--camera-delay-ms", type=int, default=0, metavar="MS", help="light to frame, 0..500")
     run.add_argument("--summary", type=Path, metavar="FILE", help="write the run's figures as JSON")
     run.add_argument("--quiet", action="store_true", help="no live status line")
-    _command(commands, "withdraw", _withdraw, "withdraw consent; stops a running session within a second")
+    withdraw = _command(
+        commands, "withdraw", _withdraw, "withdraw consent; stops a running session within a second"
+    )
+    withdraw.add_argument(
+        "--no-wait", action="store_true", help="do not wait for the signed receipt of the deletion"
+    )
     doctor = _command(commands, "doctor", _doctor, "check camera, detector and consent", needs_invite=False)
     doctor.add_argument(
         "--camera", metavar="0|FILE", help="also open this camera (needs --invite and consent)"

@@ -31,7 +31,7 @@ class Scores:
     confidence: int
 
 
-def check_content(header: Header, content: bytes) -> None:
+def check_content(header: Header, content: bytes | memoryview) -> None:
     """Refuse content that differs from its header.
 
     Raises:
@@ -61,7 +61,7 @@ def encode_scores_content(scores: Scores) -> bytes:
     return _SCORES.pack(_SCORES_VERSION, scores.probabilities, scores.confidence)
 
 
-def decode_scores_content(content: bytes) -> Scores:
+def decode_scores_content(content: bytes | memoryview) -> Scores:
     """Read scores back.
 
     Raises:

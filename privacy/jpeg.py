@@ -13,6 +13,9 @@ from dataclasses import dataclass
 
 from privacy.errors import ContentError
 
+Bytes = bytes | memoryview
+"""A view is walked where it lies: the walk makes no copy of a crop."""
+
 APP0_MAX_BYTES = 64
 APP2_MAX_BYTES = 1_024
 """Chromium's canvas writes an sRGB profile of 456 bytes behind 14 of name and numbers."""
@@ -36,7 +39,7 @@ class _Walk:
     has_icc: bool = False
 
 
-def check_jpeg(content: bytes, *, width: int, height: int, components: int | None = None) -> None:
+def check_jpeg(content: Bytes, *, width: int, height: int, components: int | None = None) -> None:
     """Refuse a JPEG that is anything but a plain baseline picture of the size announced.
 
     Args:
@@ -71,7 +74,7 @@ def check_jpeg(content: bytes, *, width: int, height: int, components: int | Non
     raise ContentError("JPEG has too many segments")
 
 
-def _next_segment(content: bytes, at: int) -> tuple[int, bytes, int]:
+def _next_segment(content: Bytes, at: int) -> tuple[int, Bytes, int]:
     if at + 4 > len(content) or content[at] != 0xFF:
         raise ContentError("JPEG is truncated or malformed")
     length = int.from_bytes(content[at + 2 : at + 4], "big")
@@ -81,11 +84,11 @@ def _next_segment(content: bytes, at: int) -> tuple[int, bytes, int]:
     return content[at + 1], content[at + 4 : end], end
 
 
-def _is_small_icc(body: bytes) -> bool:
-    return len(body) <= APP2_MAX_BYTES and body.startswith(_ICC_ALONE)
+def _is_small_icc(body: Bytes) -> bool:
+    return len(body) <= APP2_MAX_BYTES and body[: len(_ICC_ALONE)] == _ICC_ALONE
 
 
-def _check_frame(body: bytes, walk: _Walk, *, width: int, height: int, components: int | None) -> None:
+def _check_frame(body: Bytes, walk: _Walk, *, width: int, height: int, components: int | None) -> None:
     if walk.components or len(body) < _FRAME.size:
         raise ContentError("JPEG has a second or truncated frame header")
     precision, lines, samples, count = _FRAME.unpack_from(body)
@@ -104,7 +107,7 @@ def _check_frame(body: bytes, walk: _Walk, *, width: int, height: int, component
     walk.components = count
 
 
-def _check_table(marker: int, body: bytes, walk: _Walk) -> None:
+def _check_table(marker: int, body: Bytes, walk: _Walk) -> None:
     if marker == _DRI:
         if len(body) != 2:
             raise ContentError("JPEG restart interval is malformed")
@@ -117,14 +120,14 @@ def _check_table(marker: int, body: bytes, walk: _Walk) -> None:
         raise ContentError("JPEG table is truncated")
 
 
-def _quantisation_bytes(body: bytes, at: int) -> int:
+def _quantisation_bytes(body: Bytes, at: int) -> int:
     # baseline: 8-bit precision, tables 0..3
     if body[at] > 3:
         raise ContentError("JPEG quantisation table is not baseline")
     return 65
 
 
-def _huffman_bytes(body: bytes, at: int) -> int:
+def _huffman_bytes(body: Bytes, at: int) -> int:
     # baseline: class 0 or 1, tables 0..1
     if body[at] not in (0x00, 0x01, 0x10, 0x11):
         raise ContentError("JPEG Huffman table is not baseline")
@@ -134,7 +137,7 @@ def _huffman_bytes(body: bytes, at: int) -> int:
     return 17 + symbols
 
 
-def _check_scan_header(body: bytes, walk: _Walk) -> None:
+def _check_scan_header(body: Bytes, walk: _Walk) -> None:
     # one scan with every component: no progressive refinement to amplify
     if not walk.components or len(body) != 4 + 2 * walk.components or body[0] != walk.components:
         raise ContentError("JPEG scan does not hold every component")
@@ -142,7 +145,7 @@ def _check_scan_header(body: bytes, walk: _Walk) -> None:
         raise ContentError("JPEG scan is not baseline")
 
 
-def _check_scan_data(content: bytes, at: int, walk: _Walk) -> None:
+def _check_scan_data(content: Bytes, at: int, walk: _Walk) -> None:
     while True:
         match = _MARKER_IN_SCAN.search(content, at)
         if match is None:

@@ -20,6 +20,7 @@ from privacy.wire import limits
 from privacy.wire.messages import SessionSetup
 
 _HPKE = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
+PLAINTEXT_MAX_BYTES = limits.PLAINTEXT_BUCKETS_BYTES[-1]
 CLOCK_SKEW_US = 60_000_000
 """How far an agent's idea of UTC may be off before its epoch's end is refused."""
 
@@ -31,12 +32,13 @@ class OpenedFrame:
     Attributes:
         header: authenticated.
         features: what the agent measured.
-        content: encoded as `header.codec` says; not yet checked, see `privacy.content.check_content`.
+        content: encoded as `header.codec` says; not yet checked, see `privacy.content.check_content`. A view of the
+            buffer that the frame was opened into: it is gone when that is overwritten.
     """
 
     header: Header
     features: Features = field(repr=False)
-    content: bytes = field(repr=False)
+    content: memoryview = field(repr=False)
 
 
 class OpenSession:
@@ -58,10 +60,15 @@ class OpenSession:
         self._keys = keys
         self._aead = AESGCM(keys.key)
 
-    def open(self, envelope: bytes) -> OpenedFrame:
-        """Open one envelope.
+    def open(self, envelope: bytes, buffer: bytearray | None = None) -> OpenedFrame:
+        """Open one envelope into a buffer, the only place that holds its plaintext.
 
         The replay window is not checked: a stream entry may be delivered twice (protocol rule R4).
+
+        Args:
+            envelope: sealed.
+            buffer: `PLAINTEXT_MAX_BYTES` for the plaintext, for the caller to overwrite, also when this raises; None
+                takes a new one.
 
         Raises:
             EnvelopeError: the layout or a header field is refused.
@@ -74,10 +81,12 @@ class OpenSession:
         if header.session != self.session or header.epoch != self.epoch:
             raise OpeningError("envelope is of another session or epoch")
         # S2 ciphertext, header and receipt belong together
+        plaintext = memoryview(bytearray(PLAINTEXT_MAX_BYTES) if buffer is None else buffer)[
+            : len(ciphertext) - limits.TAG_BYTES
+        ]
+        aad = frame_aad(raw_header, self._receipt_sha256)
         try:
-            plaintext = self._aead.decrypt(
-                self._keys.nonce(header.counter), ciphertext, frame_aad(raw_header, self._receipt_sha256)
-            )
+            self._aead.decrypt_into(self._keys.nonce(header.counter), ciphertext, aad, plaintext)
         except InvalidTag:
             raise OpeningError("envelope does not authenticate") from None
         # W5 inner layout

@@ -22,9 +22,12 @@ from __future__ import annotations
 import struct
 from bisect import bisect_left
 from dataclasses import dataclass
+from typing import TypeVar
 
 from privacy.errors import PayloadError, SealingError
 from privacy.wire import limits
+
+Bytes = TypeVar("Bytes", bytes, memoryview)
 
 FEATURES_VERSION = 1
 FEATURES_BYTES = 16
@@ -33,6 +36,7 @@ ANGLE_MAX_DEG = 90
 _FEATURES = struct.Struct(">BbbbBBBBB7s")
 _LENGTH = struct.Struct(">H")
 _RESERVED = bytes(7)
+_ZEROS = bytes(limits.PLAINTEXT_BUCKETS_BYTES[-1])
 _OVERHEAD_BYTES = FEATURES_BYTES + _LENGTH.size
 assert _FEATURES.size == FEATURES_BYTES
 
@@ -95,8 +99,11 @@ def encode_payload(features: Features, content: bytes) -> bytes:
     return b"".join((block, _LENGTH.pack(len(content)), content)).ljust(size, b"\0")
 
 
-def decode_payload(plaintext: bytes) -> tuple[Features, bytes]:
+def decode_payload(plaintext: Bytes) -> tuple[Features, Bytes]:
     """Read features and content back; the layout has one accepted form.
+
+    Args:
+        plaintext: as it was opened; of a view the content is a view too, and nothing is copied.
 
     Raises:
         PayloadError: size, version, a range, the inner length or the padding is refused.
@@ -118,7 +125,7 @@ def decode_payload(plaintext: bytes) -> tuple[Features, bytes]:
         raise PayloadError("content length does not fit its size bucket")
     # W5.4 padding
     end = _OVERHEAD_BYTES + length
-    if plaintext.count(0, end) != len(plaintext) - end:
+    if plaintext[end:] != _ZEROS[: len(plaintext) - end]:
         raise PayloadError("padding is not zero")
     features = Features(
         yaw_deg=yaw,
@@ -130,4 +137,4 @@ def decode_payload(plaintext: bytes) -> tuple[Features, bytes]:
         sharpness=sharpness,
         attention=attention,
     )
-    return features, bytes(plaintext[_OVERHEAD_BYTES:end])
+    return features, plaintext[_OVERHEAD_BYTES:end]

@@ -12,13 +12,13 @@ from privacy.errors import ContentError
 UInt8Array = npt.NDArray[np.uint8]
 
 
-def decode_crop(header: Header, content: bytes) -> UInt8Array:
+def decode_crop(header: Header, content: bytes | memoryview) -> UInt8Array:
     """Decode a crop; nothing larger than the header's size is ever allocated.
 
     Args:
         header: authenticated header; its codec is a crop codec.
         content: opened content that passed `privacy.content.check_content` for this header, which refuses
-            image bombs while they are still a few bytes.
+            image bombs while they are still a few bytes. It is read where it lies.
 
     Returns:
         uint8 of shape (height, width, 3) in R, G, B order, or (height, width) for the grey codecs;

@@ -1,8 +1,9 @@
 """The only room where a face is in the open: from sealed crops to score records.
 
 Rules (protocol.md, sealed crop, check order): envelope; freshness; consent; AEAD; payload; JPEG walk;
-decode. Whatever is refused is counted by reason and the batch goes on. Pixels are overwritten as soon as
-the network has seen them; what Python cannot overwrite (immutable bytes) is let go at the same moment.
+decode. Whatever is refused is counted by reason and the batch goes on. Each crop is opened into one
+buffer and decoded from there, and the buffer is overwritten before the next; pixels are overwritten as soon as the
+network has seen them. The threat model (T18) says what libraries keep beside that.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from privacy.content import Scores, check_content, decode_scores_content
 from privacy.envelope import Codec, Header, decode_envelope
 from privacy.errors import ContentError, EnvelopeError, OpeningError, PayloadError, WireError
 from privacy.ids import SessionId
+from privacy.opening import PLAINTEXT_MAX_BYTES
 from privacy.wire import limits
 
 BoolArray = npt.NDArray[np.bool_]
@@ -49,6 +51,7 @@ N_EXPRESSIONS = 6
 CONSENTED_FACE = 0
 """The slot that the receipt covers; a second face needs a receipt of its own (compliance G10)."""
 
+_NOTHING = bytes(PLAINTEXT_MAX_BYTES)
 GREY_CODECS = frozenset({Codec.JPEG_GRAY, Codec.RAW_GRAY})
 
 
@@ -134,9 +137,11 @@ def open_crops(crops: Sequence[SealedCrop], book: EpochBook, *, now_utc_us: int)
         now_utc_us: for freshness and the ends of epochs.
     """
     opened = Opened()
+    # one place for every plaintext, overwritten after each
+    buffer = bytearray(PLAINTEXT_MAX_BYTES)
     for crop in crops:
         try:
-            found = _open_crop(crop, book, now_utc_us=now_utc_us)
+            found = _open_crop(crop, book, buffer, now_utc_us=now_utc_us)
         except EnvelopeError:
             found = Refusal.ENVELOPE
         except OpeningError:
@@ -147,6 +152,8 @@ def open_crops(crops: Sequence[SealedCrop], book: EpochBook, *, now_utc_us: int)
             found = Refusal.PAYLOAD
         except WireError:
             found = Refusal.ENVELOPE
+        finally:
+            buffer[:] = _NOTHING
         if isinstance(found, Refusal):
             opened.refuse(crop, found)
         else:
@@ -209,7 +216,7 @@ def score_faces(
     return [record for record in records if record is not None]
 
 
-def _open_crop(crop: SealedCrop, book: EpochBook, *, now_utc_us: int) -> Face | Refusal:
+def _open_crop(crop: SealedCrop, book: EpochBook, buffer: bytearray, *, now_utc_us: int) -> Face | Refusal:
     header, _, _ = decode_envelope(crop.envelope)
     captured_utc_us = crop.received_utc_us
     if crop.clock_offset_us:
@@ -225,7 +232,7 @@ def _open_crop(crop: SealedCrop, book: EpochBook, *, now_utc_us: int) -> Face | 
     epoch = book.find((header.session, header.epoch), now_utc_us=now_utc_us)
     if epoch is None:
         return Refusal.NO_SETUP
-    frame = epoch.opener.open(crop.envelope)
+    frame = epoch.opener.open(crop.envelope, buffer)
     face = Face(
         header=frame.header,
         epoch=epoch,

@@ -47,6 +47,19 @@ class _Receipt(msgspec.Struct, frozen=True, kw_only=True):
     receipt: str
 
 
+class _Withdrawal(msgspec.Struct, frozen=True, kw_only=True):
+    record: str = "done"
+    """An earlier version of the platform says nothing of it, and answers once it is done."""
+
+
+class _Deletion(msgspec.Struct, frozen=True, kw_only=True):
+    receipt: str | None = None
+
+
+class _Keys(msgspec.Struct, frozen=True, kw_only=True):
+    signing_public_key: str
+
+
 class _Problem(msgspec.Struct, frozen=True, kw_only=True):
     title: str = ""
     detail: object = ""
@@ -81,9 +94,18 @@ class ApiClient:
         """Get a session ticket; raises as `join`."""
         return _read(self._call("POST", "/v1/join/ticket", {"receipt_sha256": receipt_sha256}), Ticket)
 
-    def withdraw(self) -> None:
-        """Withdraw consent for good; raises as `join`."""
-        self._call("POST", "/v1/join/withdraw", {})
+    def withdraw(self) -> bool:
+        """Withdraw consent for good; False while the platform has not written it down yet; raises as `join`."""
+        said = _read(self._call("POST", "/v1/join/withdraw", {}), _Withdrawal)
+        return said.record == "done"
+
+    def deletion_receipt(self) -> str | None:
+        """Get the signed receipt of this session's deletion, None while it is being deleted; raises as `join`."""
+        return _read(self._call("GET", "/v1/join/deletion-receipt"), _Deletion).receipt
+
+    def signing_public_key(self) -> str:
+        """Get the key that signs receipts, in base64; raises as `join`."""
+        return _read(self._call("GET", "/.well-known/countenance/keys"), _Keys).signing_public_key
 
     def _call(self, method: str, path: str, body: Mapping[str, object] | None = None) -> bytes:
         invite = self._invite

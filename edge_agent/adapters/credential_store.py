@@ -105,8 +105,26 @@ class CredentialStore:
         """
         self._write(f"{session.hex}.begun", "1")
 
+    def has_withdrawn(self, session: UUID) -> bool:
+        """Tell whether consent to this session was withdrawn here; cheap, to be asked often."""
+        return (self._home / f"{session.hex}.withdrawn").exists()
+
+    def store_deletion(self, session: UUID, receipt: str) -> Path:
+        """Keep the signed receipt of a deletion and return its file.
+
+        Raises:
+            CredentialError: it cannot be stored.
+        """
+        self._write(f"{session.hex}.deletion", receipt)
+        return self._home / f"{session.hex}.deletion"
+
     def forget(self, session: UUID) -> None:
-        """Remove receipt and device key: after a withdrawal nothing of this session can be sealed again."""
+        """Remove receipt and device key: after a withdrawal nothing of this session can be sealed again.
+
+        A running agent finds the mark that is left, and stops without anybody's word.
+        """
+        with contextlib.suppress(CredentialError):
+            self._write(f"{session.hex}.withdrawn", "1")
         if self._use_keyring:
             _keyring_delete(session)
         self._remove(f"{session.hex}.key")

@@ -59,6 +59,7 @@ class SendContext:
         consent_until_utc_us: when the receipt expires; from then on the session is over.
         now_us: this machine's monotonic clock, in microseconds.
         utc_us: wall clock, in microseconds.
+        is_withdrawn: consent was withdrawn on this machine; asked ten times a second.
     """
 
     factories: LinkFactories
@@ -68,6 +69,7 @@ class SendContext:
     consent_until_utc_us: int
     now_us: Callable[[], int]
     utc_us: Callable[[], int]
+    is_withdrawn: Callable[[], bool] = lambda: False
 
 
 class SendLoop:
@@ -245,7 +247,17 @@ class SendLoop:
         self.second_face_intervals += outcome.second_face and not self._had_second_face
         self._had_second_face = outcome.second_face
 
+    def _withdraw(self) -> None:
+        """Seal nothing more, whatever the network does, and say so over what connection there is."""
+        self.session.withdraw(self._context.now_us())
+        if self._link is not None:
+            self._flush(self._link)
+        self._end(RevokedError("consent was withdrawn on this machine"))
+
     def _tick(self) -> None:
+        if self._context.is_withdrawn():
+            self._withdraw()
+            return
         if self._context.utc_us() >= self._context.consent_until_utc_us:
             self._end(ConsentMissingError("the consent has expired; ask for a new invitation to go on"))
         link, now_us = self._link, self._context.now_us()

@@ -101,8 +101,16 @@ def prepare_batch(crops: Sequence[UInt8Array], *, side_px: int = INPUT_SIDE_PX) 
     """
     grey = np.empty((len(crops), side_px, side_px), np.uint8)
     for index, crop in enumerate(crops):
-        grey[index] = resize_grey(to_grey(crop), side_px)
-    return standardise(grey)
+        luma = to_grey(crop)
+        resized = resize_grey(luma, side_px)
+        grey[index] = resized
+        # a face is not left behind in memory that nobody looks after
+        for made in (luma, resized):
+            if not np.may_share_memory(made, crop):
+                made.fill(0)
+    prepared = standardise(grey)
+    grey.fill(0)
+    return prepared
 
 
 def prepare_crop(crop: UInt8Array, *, side_px: int = INPUT_SIDE_PX) -> Float32Array:

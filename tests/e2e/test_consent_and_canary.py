@@ -96,6 +96,16 @@ def test_no_raw_crop_is_found_in_any_process_or_file_of_the_platform(street: Str
     assert found_in_wal, "the search does not even find stored records in what PostgreSQL writes ahead"
 
 
+def test_when_crops_are_scored_no_copy_of_any_is_left_in_the_classify_worker(street: StreetPlatform) -> None:
+    viewer = street.consented_viewer(Path("replay"))
+    agent = street.start_replay(viewer, frames=18_000, fps=30, kind="raw")
+    street.stored_until(viewer.seat, 150)
+    assert marks_in_memory(agent.pid) > 0, "the search finds nothing where crops must be"
+    street.call(agent.stop())
+    time.sleep(1)
+    assert marks_in_memory(street.platform.pids["classify"]) == 0
+
+
 def test_withdrawing_while_watching_stores_no_further_frame_and_deletes_the_rest(
     street: StreetPlatform, performed_film: Path
 ) -> None:

@@ -19,6 +19,7 @@ import psycopg
 import pytest
 from redis.asyncio import Redis
 
+from cloud.adapters.key_custody import FileKeyCustody
 from cloud.adapters.postgres.connection import Pool
 from cloud.adapters.postgres.erasures import PostgresErasures
 from cloud.adapters.postgres.registry import Registry
@@ -91,22 +92,28 @@ async def heard(redis: Redis) -> AsyncIterator[list[str]]:
     await asyncio.gather(listening, return_exceptions=True)
 
 
-async def settle(studio: Studio, pool: Pool) -> None:  # noqa: F811
+async def settle(studio: Studio, pool: Pool, custody: FileKeyCustody) -> None:  # noqa: F811
     """Do what the lifecycle does first with a queued deletion."""
-    erasures = PostgresErasures(pool)
+    erasures = PostgresErasures(pool, custody)
     for job in await erasures.list_pending(TenantId(UUID(studio.tenant))):
         await erasures.settle(job, now=datetime.now(UTC))
 
 
-async def erase(studio: Studio, pool: Pool, redis: Redis, settings: Settings) -> None:  # noqa: F811
+async def erase(
+    studio: Studio,  # noqa: F811
+    pool: Pool,
+    redis: Redis,
+    settings: Settings,  # noqa: F811
+    custody: FileKeyCustody,
+) -> None:
     """Carry every queued deletion out, as the lifecycle does."""
 
     async def at_once(_seconds: float) -> None:
         return
 
     tools = ErasingTools(
-        erasures=PostgresErasures(pool),
-        crops=RedisCropStream(redis, utc_ms=lambda: time.time_ns() // 1_000_000),
+        erasures=PostgresErasures(pool, custody),
+        crops=RedisCropStream(redis, utc_ms=lambda: time.time_ns() // 1_000_000, max_age_ms=2_000),
         results=RedisResultStream(redis),
         setups=RedisSetupStore(redis),
         revocations=RedisRevocations(redis),
@@ -125,6 +132,7 @@ async def test_a_withdrawal_does_not_wait_for_what_somebody_else_holds(
     database: Database,
     redis_client: Redis,
     pool: Pool,
+    custody: FileKeyCustody,
     what: str,
 ) -> None:
     viewer = await studio.invite()
@@ -147,7 +155,7 @@ async def test_a_withdrawal_does_not_wait_for_what_somebody_else_holds(
             ]
 
     async def is_recorded() -> bool:
-        await settle(studio, pool)
+        await settle(studio, pool, custody)
         state = await rows(database, studio.tenant, "SELECT state FROM session")
         return state == [("withdrawn",)]
 
@@ -188,6 +196,7 @@ async def test_a_declared_minor_is_let_go_although_the_row_is_held(
     database: Database,
     redis_client: Redis,
     pool: Pool,
+    custody: FileKeyCustody,
 ) -> None:
     viewer = await studio.invite()
     notice = await viewer.read_notice()
@@ -198,7 +207,7 @@ async def test_a_declared_minor_is_let_go_although_the_row_is_held(
         assert await RedisRevocations(redis_client).is_revoked(session_of(viewer))
         again = await viewer.ask("POST", "/consent", viewer.consent_body(notice["sha256"]))
         assert again.status_code == 410
-    await settle(studio, pool)
+    await settle(studio, pool, custody)
     found = await rows(database, studio.tenant, "SELECT state, close_reason FROM session")
     assert found == [("withdrawn", "declared_minor")]
     assert await rows(database, studio.tenant, "SELECT kind FROM consent_event") == [("declared_minor",)]
@@ -259,6 +268,7 @@ async def test_the_viewer_gets_the_deletion_receipt_and_may_withdraw_again_after
     settings: Settings,  # noqa: F811
     pool: Pool,
     redis_client: Redis,
+    custody: FileKeyCustody,
 ) -> None:
     viewer = await studio.invite()
     joined = (await viewer.ask("GET")).json()
@@ -271,7 +281,7 @@ async def test_the_viewer_gets_the_deletion_receipt_and_may_withdraw_again_after
     assert (waiting.status_code, waiting.json()["deletion"]) == (202, "queued")
     assert waiting.headers["retry-after"] == "1"
 
-    await erase(studio, pool, redis_client, settings)
+    await erase(studio, pool, redis_client, settings, custody)
 
     got = await viewer.ask("GET", "/deletion-receipt")
     assert got.status_code == 200

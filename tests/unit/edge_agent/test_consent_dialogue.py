@@ -101,6 +101,15 @@ def test_a_declared_minor_is_reported_and_stores_nothing(dialogue, store):
     assert store.device_key(sample.INVITE.session) is None
 
 
+def test_a_changed_choice_is_signed_by_the_same_device(dialogue, store):
+    api = FakeApi()
+    both = frozenset({Purpose.CAPTURE, Purpose.CLOUD_SCORING})
+    for opted_out in (frozenset(), frozenset({Expression.SAD})):
+        dialogue(api, purposes=both, opted_out=opted_out, is_adult=True)
+    assert api.consents[0]["device_public_key"] == api.consents[1]["device_public_key"]
+    assert api.consents[0]["opted_out"] != api.consents[1]["opted_out"]
+
+
 def test_flags_answer_without_questions(dialogue):
     claims, _ = dialogue(
         FakeApi(),

@@ -38,6 +38,7 @@ from privacy.wire.messages import (
     Revoked,
     Segment,
     SkipReason,
+    Withdraw,
 )
 from privacy.wire.sender import SenderSession
 
@@ -102,7 +103,7 @@ class World:
     """Everything outside the send loop: a platform that answers as told, and a clock."""
 
     def __init__(self):
-        self.now, self.replies = 0, True
+        self.now, self.replies, self.is_withdrawn = 0, True, False
         self.consent_until = UTC + 3_600_000_000
         self.answers, self.tickets = [], []
         self.peers, self.signallings, self.sealers = [], [], []
@@ -122,6 +123,7 @@ class World:
             consent_until_utc_us=UTC + 3_600_000_000,
             now_us=lambda: self.now,
             utc_us=lambda: UTC + self.now,
+            is_withdrawn=lambda: self.is_withdrawn,
         )
         self.session = SenderSession()
         self.loop = SendLoop(context, self.session)
@@ -410,6 +412,26 @@ async def test_revocation_over_the_data_channel_ends_the_session(world):
     assert isinstance(world.loop.fatal, RevokedError)
     world.see(0)
     assert world.peer.crops == []
+
+
+@pytest.mark.parametrize("is_connected", [True, False])
+async def test_a_withdrawal_on_this_machine_ends_the_session_whatever_the_network_does(world, is_connected):
+    await world.loop.connect()
+    world.see(0)
+    if not is_connected:
+        world.peer.takes_control = False
+    sent = len(world.peer.crops)
+    running = asyncio.create_task(world.loop.run())
+    world.is_withdrawn = True
+    async with asyncio.timeout(10):
+        await world.loop.over.wait()
+    world.see(1)
+    assert len(world.peer.crops) == sent, "a frame was sealed after the withdrawal"
+    assert isinstance(world.loop.fatal, RevokedError)
+    assert (Withdraw in [type(message) for message in world.peer.control]) is is_connected
+    await world.loop.close()
+    assert world.peer.is_closed and len(world.peer.crops) == sent
+    await running
 
 
 async def test_revocation_over_signalling_ends_the_session(world):
