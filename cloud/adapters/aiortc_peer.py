@@ -14,10 +14,12 @@ import aioice.ice
 from aiortc import RTCConfiguration, RTCDataChannel, RTCIceServer, RTCPeerConnection, RTCSessionDescription
 from aiortc.exceptions import InvalidAccessError, InvalidStateError
 
+from cloud.adapters.sctp_bounds import bound_association
 from cloud.errors import AdmissionError
 from cloud.ports.peers import PeerSink
 from cloud.signaling.ice_servers import IceServer
 from cloud.signaling.offer_sdp import check_offer_sdp, is_alone_with
+from privacy.wire.sctp import Breach
 
 CROPS_LABEL = "crops"
 CTL_LABEL = "ctl"
@@ -54,6 +56,12 @@ class AiortcPeer:
             return False
         return True
 
+    def hang_up(self) -> None:
+        """Tell the owner that the connection is over, who closes it; nothing it brings is heard any more."""
+        if self._sink is not None:
+            sink, self._sink = self._sink, None
+            sink.on_closed()
+
     async def close(self) -> None:
         """Close the connection; harmless when it is closed already."""
         self._sink = None
@@ -81,9 +89,8 @@ class AiortcPeer:
             self._sink.on_control(message if isinstance(message, bytes) else message.encode())
 
     def _on_state(self) -> None:
-        if self._connection.connectionState in ("failed", "closed") and self._sink is not None:
-            sink, self._sink = self._sink, None
-            sink.on_closed()
+        if self._connection.connectionState in ("failed", "closed"):
+            self.hang_up()
 
 
 class AiortcPeerEngine:
@@ -92,10 +99,17 @@ class AiortcPeerEngine:
     Args:
         ice_servers: gives the STUN and TURN servers of one connection, with credentials that last as long;
             none on one machine.
+        on_breach: told why a peer is hung up on that takes more than its share (`privacy.wire.sctp`).
     """
 
-    def __init__(self, ice_servers: Callable[[], Sequence[IceServer]] = tuple) -> None:
+    def __init__(
+        self,
+        ice_servers: Callable[[], Sequence[IceServer]] = tuple,
+        *,
+        on_breach: Callable[[Breach], None] = lambda breach: None,
+    ) -> None:
         self._ice_servers = ice_servers
+        self._on_breach = on_breach
         _offer_loopback_when_alone()
 
     async def answer(self, offer_sdp: str, sink: PeerSink) -> AiortcPeer:
@@ -115,6 +129,7 @@ class AiortcPeerEngine:
         try:
             async with asyncio.timeout(ANSWER_TIMEOUT_S):
                 await connection.setRemoteDescription(RTCSessionDescription(sdp=checked_sdp, type="offer"))
+                self._bound(connection, peer)
                 await connection.setLocalDescription(await connection.createAnswer())
         except BaseException as error:
             await peer.close()
@@ -122,6 +137,16 @@ class AiortcPeerEngine:
                 raise AdmissionError(422, "the offer cannot be answered") from None
             raise
         return peer
+
+    def _bound(self, connection: RTCPeerConnection, peer: AiortcPeer) -> None:
+        if connection.sctp is None:
+            raise ValueError("the offer has no data channels")
+
+        def breached(breach: Breach) -> None:
+            self._on_breach(breach)
+            peer.hang_up()
+
+        bound_association(connection.sctp, on_breach=breached)
 
 
 _SDP_ERRORS = (

@@ -58,7 +58,10 @@ async def run(settings: Settings, *, stop: asyncio.Event) -> None:
     """
     redis = connect(settings.redis_url)
     parts = IngestParts(
-        engine=AiortcPeerEngine(lambda: connection_servers(settings)),
+        engine=AiortcPeerEngine(
+            lambda: connection_servers(settings),
+            on_breach=lambda breach: metrics.PEERS_HUNG_UP_ON.labels(breach.value).inc(),
+        ),
         crops=RedisCropStream(
             redis,
             utc_ms=lambda: time.time_ns() // 1_000_000,

@@ -5,6 +5,9 @@ from prometheus_client import Counter, Gauge, Histogram
 DATAGRAMS = Counter("countenance_ingest_datagrams_total", "Datagrams accepted into the stream", ["late"])
 REFUSED = Counter("countenance_ingest_refused_total", "Datagrams and messages refused", ["reason"])
 ADMISSIONS = Counter("countenance_ingest_admissions_total", "Offers answered or refused", ["code"])
+PEERS_HUNG_UP_ON = Counter(
+    "countenance_ingest_peers_hung_up_on_total", "Peers that took more than their share", ["reason"]
+)
 SOCKETS_GIVEN_UP = Counter(
     "countenance_ingest_sockets_given_up_total",
     "Websockets closed before they proved anything, for want of seats",

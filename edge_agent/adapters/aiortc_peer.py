@@ -11,6 +11,7 @@ from aiortc import RTCConfiguration, RTCIceServer, RTCPeerConnection, RTCSession
 from aiortc.exceptions import InvalidAccessError, InvalidStateError
 
 from edge_agent.adapters.api_client import IceServer
+from edge_agent.adapters.sctp_bounds import bound_association
 from edge_agent.errors import PlatformAwayError, PlatformError
 
 CROPS_LABEL = "crops"
@@ -43,6 +44,8 @@ class AiortcPeer:
         self._open = asyncio.Event()
         self._crops = self._connection.createDataChannel(CROPS_LABEL, ordered=False, maxRetransmits=0)
         self._ctl = self._connection.createDataChannel(CTL_LABEL, ordered=True)
+        if self._connection.sctp is not None:
+            bound_association(self._connection.sctp, on_breach=lambda _breach: self._lost())
         for channel in (self._crops, self._ctl):
             channel.on("open", self._on_channel_open)
             channel.on("close", self._lost)
