@@ -14,6 +14,7 @@ from cloud.config import Role, Settings, load_settings
 from edge_agent import app
 from edge_agent.adapters.api_client import IceServer, Ticket
 from privacy.receipts import receipt_digest
+from privacy.wire.messages import MINOR
 from tests.fixtures_postgres import Database
 from tests.integration.api_client import Studio, state_with_admin_token
 from tests.integration.test_api import client, clock, revoker, studio  # noqa: F401 - fixtures
@@ -45,6 +46,7 @@ async def test_every_ticket_has_servers_with_a_credential_of_its_own(studio: Stu
         assert answer.status_code == 201, answer.text
         assert SECRET not in answer.text
         tickets.append(msgspec.json.decode(answer.content, type=Ticket))
+        assert tickets[-1].protocol_minor == MINOR
     stun, turn = tickets[0].ice_servers
     assert [stun, turn.url] == [IceServer(url=URLS[0]), URLS[1]]
     mac = hmac.digest(SECRET.encode(), turn.username.encode(), "sha1")
@@ -79,6 +81,23 @@ async def test_the_agent_connects_by_its_own_servers_and_those_of_the_latest_tic
         ["stun:own.example", granted],
         ["stun:own.example"],
     ]
+
+
+@pytest.mark.parametrize(("platform", "offered"), [(None, 0), (0, 0), (1, 1), (MINOR + 1, MINOR)])
+async def test_the_agent_offers_no_minor_version_that_the_platform_did_not_name(
+    platform: int | None, offered: int
+) -> None:
+    answer = {"ticket": "1", "ingest_url": "ws://x"} | (
+        {} if platform is None else {"protocol_minor": platform}
+    )
+    ticket = msgspec.json.decode(msgspec.json.encode(answer), type=Ticket)
+    keys: Any = SimpleNamespace(renew=_nothing)
+    run: Any = SimpleNamespace(ice_servers=())
+    factories = app._factories(
+        run, SimpleNamespace(ticket=lambda **_: ticket), SimpleNamespace(receipt="r"), keys
+    )
+    await factories.ticket()
+    assert factories.minor() == offered
 
 
 async def _nothing() -> None:
