@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -150,6 +151,7 @@ async def replay(settings: RunSettings, plan: Plan) -> None:
         sending.cancel()
         await asyncio.gather(sending, return_exceptions=True)
         await sender.close()
+    (settings.home / "refused.json").write_text(json.dumps(sender.session.refused))
     if sender.fatal is not None:
         raise sender.fatal
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import urllib.request
 from pathlib import Path
@@ -57,6 +58,11 @@ def test_no_hostile_datagram_changes_a_record_or_stops_a_process(street: StreetP
         ("classify", "seal"): 2 * ROUNDS,
         ("classify", "content"): ROUNDS,
     }
+    # the agent was told of each kind; what was refused in the last second may not have reached it
+    told = json.loads((viewer.home / "refused.json").read_text())
+    told.pop("stale", None)
+    assert set(told) == {reason for _, reason in grown}
+    assert all(count <= grown[at] for at in grown for reason, count in told.items() if reason == at[1])
     assert dict(street.platform.restarts) == restarts
     summary = street.call(street.studio.summary(viewer.seat))
     assert summary["duplicates"] == 0
