@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator
+from contextvars import ContextVar
+from dataclasses import dataclass
 
 import psycopg
 import psycopg_pool
@@ -23,6 +25,16 @@ CONNECT_TIMEOUT_S = 5
 WAIT_TIMEOUT_S = 5.0
 STATEMENT_TIMEOUT_MS = 20_000
 IDLE_TRANSACTION_TIMEOUT_MS = 30_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Work:
+    pool: Pool
+    tenant: TenantId
+    connection: Connection
+
+
+_work: ContextVar[_Work | None] = ContextVar("unit_of_work", default=None)
 
 _OPTIONS = (
     f"-c statement_timeout={STATEMENT_TIMEOUT_MS} "
@@ -72,9 +84,32 @@ async def tenant_transaction(pool: Pool, tenant: TenantId) -> AsyncIterator[Conn
         BusyError: it waited for a lock longer than `wait_briefly` allowed.
         StoreError: PostgreSQL cannot be reached, or refuses for a reason the caller did not catch.
     """
+    work = _work.get()
+    if work is not None and work.pool is pool and work.tenant == tenant:
+        async with _translated(), work.connection.transaction():
+            yield work.connection
+        return
     async with platform_transaction(pool) as connection:
         await connection.execute("SELECT set_config('app.tenant', %s, true)", (str(tenant),))
         yield connection
+
+
+@contextlib.asynccontextmanager
+async def unit_of_work(pool: Pool, tenant: TenantId) -> AsyncIterator[None]:
+    """Make one transaction of everything that is done to a tenant's rows inside: all of it, or nothing.
+
+    Every `tenant_transaction` of the same tenant and pool becomes a part of it (a savepoint), so that an act and the
+    audit entry that tells of it are written together.
+
+    Raises:
+        StoreError: as `tenant_transaction`; nothing was written.
+    """
+    async with tenant_transaction(pool, tenant) as connection:
+        token = _work.set(_Work(pool=pool, tenant=tenant, connection=connection))
+        try:
+            yield
+        finally:
+            _work.reset(token)
 
 
 async def wait_briefly(connection: Connection, lock_wait_ms: int) -> None:
@@ -89,9 +124,14 @@ async def platform_transaction(pool: Pool) -> AsyncIterator[Connection]:
     Raises:
         StoreError: as `tenant_transaction`.
     """
+    async with _translated(), pool.connection() as connection, connection.transaction():
+        yield connection
+
+
+@contextlib.asynccontextmanager
+async def _translated() -> AsyncIterator[None]:
     try:
-        async with pool.connection() as connection, connection.transaction():
-            yield connection
+        yield
     except psycopg.errors.LockNotAvailable:
         raise BusyError("another transaction holds what this one needs") from None
     except (psycopg_pool.PoolTimeout, psycopg_pool.PoolClosed, psycopg.OperationalError):

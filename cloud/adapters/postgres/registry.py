@@ -1,19 +1,20 @@
 """What the API reads and writes about tenants, studies, viewers, sessions and their consent.
 
-Each method is one transaction bound to one tenant. Every row is looked up with its tenant, on top of
+Each method is one transaction bound to one tenant, or a part of the unit of work around it. Every row is looked up with its tenant, on top of
 the row-level policies.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
 import psycopg
 
-from cloud.adapters.postgres.connection import platform_transaction, tenant_transaction
+from cloud.adapters.postgres.connection import platform_transaction, tenant_transaction, unit_of_work
 from cloud.adapters.postgres.consents import Consents
 from cloud.adapters.postgres.queries import load_queries
 from cloud.adapters.postgres.rows import Record, fetch_records
@@ -40,6 +41,10 @@ class Registry(Consents):
 
     Every method raises `StoreError` where PostgreSQL cannot be reached.
     """
+
+    def unit_of_work(self, tenant: TenantId) -> AbstractAsyncContextManager[None]:
+        """Make one transaction of everything that is done to a tenant's rows inside; see `unit_of_work`."""
+        return unit_of_work(self._pool, tenant)
 
     async def create_tenant(self, *, name: str, now: datetime, tenant: TenantId | None = None) -> TenantId:
         """Register a studio and return its id."""

@@ -64,14 +64,16 @@ async def plan_study(body: NewStudy, context: Context, principal: Writer) -> Stu
         raise ProblemError(
             422, "jurisdiction-denied", f"The policy does not allow capture in {', '.join(denied)}."
         )
-    record = await context.registry.create_study(
-        principal.tenant,
-        title_id=body.title_id,
-        name=body.name,
-        context=body.context,
-        jurisdictions=body.jurisdictions,
-        now=context.now(),
-    )
+    async with context.registry.unit_of_work(principal.tenant):
+        record = await context.registry.create_study(
+            principal.tenant,
+            title_id=body.title_id,
+            name=body.name,
+            context=body.context,
+            jurisdictions=body.jurisdictions,
+            now=context.now(),
+        )
+        await _audit(context, principal, "study.planned", str(record.id), {"context": body.context})
     return Study.of(record)
 
 
@@ -90,14 +92,15 @@ async def get_study(study_id: UUID, context: Context, principal: Reader) -> Stud
 @router.post("/studies/{study_id}/dpia", responses=refuses(409))
 async def approve_dpia(study_id: UUID, body: DpiaApproval, context: Context, principal: Approver) -> Study:
     """Note that a version of the data protection impact assessment is approved."""
-    record = await context.registry.approve_dpia(
-        principal.tenant,
-        study_id,
-        version=body.version,
-        approved_by=body.approved_by,
-        now=context.now(),
-    )
-    await _audit(context, principal, "study.dpia_approved", str(study_id), {"version": body.version})
+    async with context.registry.unit_of_work(principal.tenant):
+        record = await context.registry.approve_dpia(
+            principal.tenant,
+            study_id,
+            version=body.version,
+            approved_by=body.approved_by,
+            now=context.now(),
+        )
+        await _audit(context, principal, "study.dpia_approved", str(study_id), {"version": body.version})
     return Study.of(record)
 
 
@@ -113,8 +116,9 @@ async def launch_study(study_id: UUID, context: Context, principal: Writer) -> S
     if not study.is_context_allowed:
         await _audit(context, principal, "study.launch_refused", str(study_id), {"context": study.context})
         raise context_refused()
-    record = await context.registry.launch_study(principal.tenant, study_id)
-    await _audit(context, principal, "study.launched", str(study_id), {"dpia": record.dpia_version})
+    async with context.registry.unit_of_work(principal.tenant):
+        record = await context.registry.launch_study(principal.tenant, study_id)
+        await _audit(context, principal, "study.launched", str(study_id), {"dpia": record.dpia_version})
     return Study.of(record)
 
 

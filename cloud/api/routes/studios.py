@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from typing import Annotated
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from fastapi import APIRouter, Depends, Response
 
@@ -21,6 +21,7 @@ from cloud.api.security import (
     issue_api_key,
     needs,
 )
+from privacy.ids import TenantId
 
 router = APIRouter(prefix="/v1", tags=["studios"], route_class=CredentialFirstRoute)
 
@@ -30,14 +31,15 @@ KeyWriter = Annotated[Principal, Depends(needs(Scope.KEYS_WRITE))]
 @router.post("/studios", status_code=201, dependencies=[Depends(admitted_admin)])
 async def register_studio(body: NewStudio, context: Context) -> Studio:
     """Register a studio and give its first key."""
-    now = context.now()
-    tenant = await context.registry.create_tenant(name=body.name, now=now)
-    _, key = await issue_api_key(
-        context.registry, tenant, role=KeyRole.ADMIN, scopes=SCOPES_OF[KeyRole.ADMIN], now=now
-    )
-    await context.registry.append_audit(
-        tenant, actor="platform", action="studio.registered", subject=str(tenant), detail={}, now=now
-    )
+    now, tenant = context.now(), TenantId(uuid4())
+    async with context.registry.unit_of_work(tenant):
+        await context.registry.create_tenant(name=body.name, now=now, tenant=tenant)
+        _, key = await issue_api_key(
+            context.registry, tenant, role=KeyRole.ADMIN, scopes=SCOPES_OF[KeyRole.ADMIN], now=now
+        )
+        await context.registry.append_audit(
+            tenant, actor="platform", action="studio.registered", subject=str(tenant), detail={}, now=now
+        )
     return Studio(tenant_id=tenant, api_key=key)
 
 
@@ -54,17 +56,23 @@ async def make_key(body: NewKey, context: Context, principal: KeyWriter) -> Key:
     expires_at = body.expires_at
     if expires_at is not None and expires_at <= now:
         raise ProblemError(409, "expiry-past", "expires_at must lie in the future.")
-    key_id, key = await issue_api_key(
-        context.registry, principal.tenant, role=body.role, scopes=scopes, now=now, expires_at=expires_at
-    )
-    await context.registry.append_audit(
-        principal.tenant,
-        actor=principal.actor,
-        action="key.made",
-        subject=str(key_id),
-        detail={"role": str(body.role), "scopes": " ".join(sorted(scopes))},
-        now=now,
-    )
+    async with context.registry.unit_of_work(principal.tenant):
+        key_id, key = await issue_api_key(
+            context.registry,
+            principal.tenant,
+            role=body.role,
+            scopes=scopes,
+            now=now,
+            expires_at=expires_at,
+        )
+        await context.registry.append_audit(
+            principal.tenant,
+            actor=principal.actor,
+            action="key.made",
+            subject=str(key_id),
+            detail={"role": str(body.role), "scopes": " ".join(sorted(scopes))},
+            now=now,
+        )
     return Key(key_id=key_id, role=body.role, scopes=sorted(scopes), expires_at=expires_at, api_key=key)
 
 
@@ -74,12 +82,13 @@ async def revoke_key(key_id: UUID, context: Context, principal: KeyWriter) -> No
     now = context.now()
     if await context.registry.find_api_key(principal.tenant, key_id) is None:
         raise ProblemError(404, "not-found", "There is no such thing here.")
-    await context.registry.revoke_api_key(principal.tenant, key_id, now=now)
-    await context.registry.append_audit(
-        principal.tenant,
-        actor=principal.actor,
-        action="key.revoked",
-        subject=str(key_id),
-        detail={},
-        now=now,
-    )
+    async with context.registry.unit_of_work(principal.tenant):
+        await context.registry.revoke_api_key(principal.tenant, key_id, now=now)
+        await context.registry.append_audit(
+            principal.tenant,
+            actor=principal.actor,
+            action="key.revoked",
+            subject=str(key_id),
+            detail={},
+            now=now,
+        )

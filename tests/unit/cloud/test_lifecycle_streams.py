@@ -116,7 +116,7 @@ class Failing(MemoryCropStream):
     """Crops whose trimming raises what it is given, turn by turn; None for nothing."""
 
     def __init__(self, answers: list[Exception | None]) -> None:
-        super().__init__(MemoryResultStream(utc_ms=lambda: 1), utc_ms=lambda: 1)
+        super().__init__(MemoryResultStream(utc_ms=lambda: 1), utc_ms=lambda: 1, max_age_ms=2_000)
         self.answers = answers
         self.trims = 0
 
