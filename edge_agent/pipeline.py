@@ -18,7 +18,7 @@ from edge_agent.gate import GateSettings, refuse_choice, refuse_quality
 from edge_agent.geometry import Box
 from edge_agent.schedule import Look, Schedule, are_near
 from edge_agent.search import FaceSearch
-from edge_agent.tracking import Track, Tracker
+from edge_agent.tracking import MEMORY_FRAMES, Track, Tracker
 from models.face_crop.alignment import cut_crop
 from models.face_crop.quality import Quality, is_dark, measure
 from privacy.wire.messages import SkipReason
@@ -27,6 +27,7 @@ _FLOW_MAX_STEP_FRAMES = 3
 """Over a longer gap, what moved is not told from what changed."""
 
 _NOMINAL_FRAME_US = 1e6 / 30
+_ABSENCE_MAX_US = 2_000_000
 
 _SAME_SHAPE_MAX = 0.02
 """A size is rounded to even pixels; sides that differ by more from the scaled ones are another shape."""
@@ -129,9 +130,10 @@ class FramePipeline:
             DetectorError: the network failed.
         """
         view = make_view(frame)
+        elapsed_frames = self._elapsed_frames(frame)
         self._follow_size(frame, view)
         self._advance(frame, view)
-        look, rivals = self._look(frame, view, elapsed_frames=self._elapsed_frames(frame))
+        look, rivals = self._look(frame, view, elapsed_frames=elapsed_frames)
         is_unlit = not self._tracker.visible and is_dark(view.grey)
         if not is_unlit:
             self._fall_back(frame)
@@ -170,7 +172,12 @@ class FramePipeline:
         self._before, self._before_index = view.grey, frame.index
 
     def _elapsed_frames(self, frame: Frame) -> int:
+        """Return the time since the previous frame in nominal ones; over a long absence, forget who was where."""
         since_us, self._before_us = frame.monotonic_us - self._before_us, frame.monotonic_us
+        passed = frame.index - self._before_index
+        if passed > MEMORY_FRAMES or (passed > 1 and since_us > _ABSENCE_MAX_US):
+            # Whoever sits there now may be somebody else: the choice must be clear again.
+            self._tracker.forget()
         return max(1, round(since_us / _NOMINAL_FRAME_US))
 
     def _look(self, frame: Frame, view: View, *, elapsed_frames: int) -> tuple[Look, tuple[Box, ...]]:

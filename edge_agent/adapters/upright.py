@@ -78,14 +78,13 @@ class PictureMaker:
         is_scaled = (width, height) != (frame.width, frame.height)
         _refuse_unreadable(frame)
         try:
-            lit = self._tone_mapper.mapped(frame) if frame.color_trc in TRANSFERS else frame
-            has_alpha = any(component.is_alpha for component in lit.format.components)
+            has_alpha = any(component.is_alpha for component in frame.format.components)
             shown = self._reformatter.reformat(
-                lit,
+                frame,
                 width=width,
                 height=height,
                 format="bgra" if has_alpha else "bgr24",
-                src_colorspace=_matrix(lit),
+                src_colorspace=_matrix(frame),
                 interpolation=_SCALING if is_scaled else _PLAIN,
                 threads=1,
             )
@@ -94,7 +93,13 @@ class PictureMaker:
             raise CameraError(
                 f"its pictures ({frame.format.name}) cannot be turned into colours: {type(error).__name__}"
             ) from None
-        return _turned(_opaque(pixels) if has_alpha else pixels, frame)
+        if has_alpha:
+            pixels = _opaque(pixels)
+        if frame.color_trc in TRANSFERS:
+            pixels = self._tone_mapper.mapped(
+                pixels, transfer=frame.color_trc, primaries=frame.color_primaries
+            )
+        return _turned(pixels, frame)
 
 
 def _shown_size(frame: VideoFrame, pixel_aspect: Fraction | None) -> tuple[int, int]:

@@ -1,3 +1,4 @@
+import cv2
 import numpy as np
 import pytest
 
@@ -163,3 +164,36 @@ def test_a_still_face_is_carried_through_five_failed_looks_wherever_they_begin(
 def test_every_crop_fits_an_envelope_even_on_noise(pipeline, frame_of):
     outcomes = play(pipeline, frame_of, [[(320, 240, 400)]] * 5)
     assert all(len(o.crop.content) <= max_content_bytes() for o in outcomes if o.crop is not None)
+
+
+def resized(frame, size):
+    pixels = np.asarray(cv2.resize(frame.pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
+    return Frame(pixels=pixels, index=frame.index, monotonic_us=frame.monotonic_us)
+
+
+def test_a_picture_that_goes_on_in_another_size_loses_no_frame(pipeline, frame_of):
+    frames = [frame_of([(300 + 2 * i, 240, 130)], index=i) for i in range(40)]
+    sizes = [(640, 480)] * 15 + [(320, 240)] * 15 + [(640, 480)] * 10
+    outcomes = [pipeline.look_at(resized(f, size)) for f, size in zip(frames, sizes, strict=True)]
+    assert [o.skip for o in outcomes] == [None] * 40
+
+
+def test_a_picture_that_goes_on_in_another_shape_begins_anew_and_soon_goes_on(pipeline, frame_of):
+    frames = [frame_of([(300, 240, 130)], index=i) for i in range(40)]
+    outcomes = [pipeline.look_at(f) for f in frames[:20]]
+    for frame in frames[20:]:
+        square = Frame(
+            pixels=frame.pixels[:, 80:560].copy(), index=frame.index, monotonic_us=frame.monotonic_us
+        )
+        outcomes.append(pipeline.look_at(square))
+    assert sum(o.skip is not None for o in outcomes) <= 3
+    assert {o.faces for o in outcomes} == {1}
+
+
+@pytest.mark.parametrize(("missing", "is_forgotten"), [(5, False), (60, True)])
+def test_after_a_long_absence_the_viewer_is_chosen_anew(pipeline, frame_of, missing, is_forgotten):
+    for i in range(10):
+        outcome = pipeline.look_at(frame_of([(300, 240, 130)], index=i))
+    assert outcome.skip is None
+    outcome = pipeline.look_at(frame_of([(300, 240, 130)], index=10 + missing))
+    assert (outcome.skip == SkipReason.AMBIGUOUS_TRACK) is is_forgotten
