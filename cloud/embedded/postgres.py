@@ -35,6 +35,9 @@ _SETTINGS = {
     "shared_buffers": "64MB",
     "max_connections": "60",
     "wal_level": "minimal",
+    # what was deleted leaves the log with its segment: none is kept for reuse with its old content
+    "wal_recycle": "off",
+    "min_wal_size": "32MB",
     "max_wal_senders": "0",
     "jit": "off",
     "max_parallel_workers_per_gather": "0",
@@ -136,6 +139,7 @@ def start(directory: Path, *, port: int = 0, is_durable: bool = True) -> Embedde
         server = _launch(layout, port=chosen, is_durable=is_durable)
         try:
             _prepare(server, _url("postgres", passwords["admin"], chosen, "postgres"), passwords, layout)
+            _allow_cleaning(_url("postgres", passwords["admin"], chosen, DATABASE))
         except BaseException:
             server.kill()
             server.wait()
@@ -250,6 +254,14 @@ def _prepare(
                     sql.Identifier(DATABASE), sql.Identifier(OWNER_ROLE)
                 )
             )
+
+
+def _allow_cleaning(admin_url: str) -> None:
+    """Let the application role see to the log: begin a new segment, and have old ones removed."""
+    with psycopg.connect(admin_url, autocommit=True) as admin:
+        role = sql.Identifier(APP_ROLE)
+        admin.execute(sql.SQL("GRANT pg_checkpoint TO {}").format(role))
+        admin.execute(sql.SQL("GRANT EXECUTE ON FUNCTION pg_switch_wal() TO {}").format(role))
 
 
 def _stop_server(layout: _Layout) -> None:

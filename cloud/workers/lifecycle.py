@@ -17,6 +17,7 @@ from cloud.adapters.postgres.connection import Pool
 from cloud.adapters.postgres.due_work import PostgresClock, PostgresDueWork
 from cloud.adapters.postgres.erasures import PostgresErasures
 from cloud.adapters.postgres.registry import Registry
+from cloud.adapters.postgres.remains import PostgresRemains
 from cloud.adapters.postgres.retention import PostgresRetention
 from cloud.adapters.postgres.sealing import TimelineSealer
 from cloud.adapters.redis_connection import connect
@@ -30,6 +31,7 @@ from cloud.ports.storage import AdoptedKeys
 from cloud.ports.streams import CropStream
 from cloud.workers import lifecycle_metrics as metrics
 from cloud.workers.database import postgres_state, waiting_pool
+from cloud.workers.lifecycle_cleaning import Cleaner
 from cloud.workers.lifecycle_loop import LifecycleLoop, LifecycleTools, fold_seconds
 from cloud.workers.lifecycle_streams import keep_streams_short
 from privacy.policy import Artefact, load_policy
@@ -79,6 +81,7 @@ async def run(settings: Settings, *, stop: asyncio.Event) -> None:
                 registry=Registry(pool),
                 due_work=PostgresDueWork(pool),
                 time_store=PostgresClock(pool),
+                cleaner=Cleaner(custody, PostgresRemains(pool)),
                 clock_confirmed=settings.clock_confirmed,
                 sealer=TimelineSealer(pool, custody, fold_seconds=fold_seconds),
                 erasures=PostgresErasures(pool, custody),

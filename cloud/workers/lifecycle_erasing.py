@@ -72,24 +72,31 @@ class SessionEraser:
         self._watched: dict[SessionId, datetime] = {}
         self._looked_at: datetime | None = None
 
-    async def erase(self, jobs: Iterable[ErasureJob]) -> None:
-        """Erase: first stop every session, wait once for what is on the way, then delete."""
+    async def erase(self, jobs: Iterable[ErasureJob]) -> int:
+        """Erase: first stop every session, wait once for what is on the way, then delete.
+
+        Returns:
+            How many were receipted now.
+        """
         stopped: list[_Stopped] = []
         for job in jobs:
             one = _Stopped(job=job)
             if await guarded("erase", self._stop(one)):
                 stopped.append(one)
-        if stopped and await guarded("erase", self._purge(stopped)):
-            for one in stopped:
-                if await guarded("erase", self._delete(one)):
-                    metrics.ERASED.labels(reason=one.job.reason).inc()
+        if not stopped or not await guarded("erase", self._purge(stopped)):
+            return 0
+        done = [one for one in stopped if await guarded("erase", self._delete(one))]
+        for one in done:
+            metrics.ERASED.labels(reason=one.job.reason).inc()
+        return len(done)
 
-    async def recall(self, tenants: Sequence[TenantId]) -> None:
-        """Watch for what arrives late of sessions that were erased before this process led."""
+    async def recall(self, tenants: Sequence[TenantId]) -> int:
+        """Watch for what arrives late of sessions erased shortly before this process led; returns how many there are."""
         since = self._tools.clock() - LATE_WATCH
         for tenant in tenants:
             erased = await self._tools.erasures.list_erased(tenant, since=since)
             self._watched.update({session: at + LATE_WATCH for session, at in erased})
+        return len(self._watched)
 
     async def drop_late(self) -> None:
         """Drop what arrived of erased sessions after their receipt; nobody would have stored it.

@@ -23,6 +23,7 @@ from cloud.ports.frames import Records
 from cloud.report.seconds import bin_seconds
 from cloud.report.traces import FrameTrace
 from cloud.workers import lifecycle_metrics as metrics
+from cloud.workers.lifecycle_cleaning import Cleaner
 from cloud.workers.lifecycle_erasing import ErasingTools, SessionEraser
 from cloud.workers.lifecycle_guard import guarded
 from privacy.erasure import ErasureReason
@@ -59,6 +60,7 @@ class LifecycleTools(ErasingTools):
     sealer: TimelineSealer
     retention: PostgresRetention
     time_store: TimeStore
+    cleaner: Cleaner
     clock_confirmed: date | None = None
     monotonic: Callable[[], float] = time.monotonic
 
@@ -95,6 +97,7 @@ class LifecycleLoop:
         for one in due:
             if one.to_seal:
                 await guarded("seal", self._seal_tenant(one.tenant))
+        await guarded("clean", tools.cleaner.clean(tools.clock()))
 
     async def _enforce(self, due: Sequence[DueTenant], bounds: RetentionBounds, now: datetime) -> None:
         """Enforce retention where something is overdue, and for everybody once in a while."""
@@ -142,7 +145,8 @@ class LifecycleLoop:
     async def _erase(self) -> None:
         tools = self._tools
         if not self._has_recalled:
-            await self._eraser.recall(await tools.registry.list_tenants())
+            if await self._eraser.recall(await tools.registry.list_tenants()):
+                tools.cleaner.note_erasure(tools.clock())
             self._has_recalled = True
         # asked again: retention may just have queued some
         now = tools.clock()
@@ -151,7 +155,8 @@ class LifecycleLoop:
         )
         jobs = [job for one in due if one.to_erase for job in await tools.erasures.list_pending(one.tenant)]
         held = {ErasureReason.RETENTION} if self._objection else set()
-        await self._eraser.erase([job for job in jobs if job.reason not in held])
+        if await self._eraser.erase([job for job in jobs if job.reason not in held]):
+            tools.cleaner.note_erasure(tools.clock())
         await guarded("late", self._eraser.drop_late())
 
     async def _seal_tenant(self, tenant: TenantId) -> None:

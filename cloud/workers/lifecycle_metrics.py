@@ -16,6 +16,10 @@ LATE_DROPPED = Counter(
     "countenance_lifecycle_late_results_dropped_total",
     "Frames and reports of erased sessions that arrived after the receipt and were dropped",
 )
+CLEANED = Counter(
+    "countenance_lifecycle_cleaned_total",
+    "How often key-encryption keys took turns and the database's files were cleaned after erasures",
+)
 FAILURES = Counter(
     "countenance_lifecycle_failures_total", "Failed steps by stage and error", ["stage", "error"]
 )

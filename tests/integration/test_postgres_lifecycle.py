@@ -21,6 +21,7 @@ from cloud.adapters.postgres.due_work import ClockReading, PostgresClock, Postgr
 from cloud.adapters.postgres.erasures import PostgresErasures
 from cloud.adapters.postgres.leases import PostgresLeaseStore
 from cloud.adapters.postgres.registry import Registry
+from cloud.adapters.postgres.remains import PostgresRemains
 from cloud.adapters.postgres.results import PostgresResultStore
 from cloud.adapters.postgres.retention import PostgresRetention
 from cloud.adapters.postgres.sealing import TimelineSealer
@@ -40,6 +41,7 @@ from cloud.lifecycle.due import retention_bounds, seal_bounds
 from cloud.ports.records import SessionState
 from cloud.ports.storage import Lease
 from cloud.ports.streams import Append, Delivery
+from cloud.workers.lifecycle_cleaning import Cleaner
 from cloud.workers.lifecycle_loop import LifecycleLoop, LifecycleTools, fold_seconds
 from privacy.audit.log import verify_log
 from privacy.erasure import DeletionClaims, verify_deletion_receipt
@@ -91,10 +93,15 @@ class Platform:
         self.crops = MemoryCropStream(
             self.stream, utc_ms=lambda: int(self.now.timestamp() * 1_000), max_age_ms=2_000
         )
+        self.build()
+
+    def build(self) -> None:
+        """Put the leader together, anew where a part was changed."""
         self.tools = LifecycleTools(
             registry=self.registry,
             due_work=PostgresDueWork(self.pool),
             time_store=self.time_store,
+            cleaner=Cleaner(self.custody, PostgresRemains(self.pool)),
             monotonic=lambda: self.ran_s,
             sealer=TimelineSealer(self.pool, self.custody, fold_seconds=fold_seconds),
             erasures=PostgresErasures(self.pool, self.custody),
