@@ -317,10 +317,12 @@ def _write(file: int, content: bytes) -> None:
 
 def _overwrite(file: int, content: bytes) -> None:
     """Replace what a file holds, on the disk as well, before its length changes."""
-    _write(file, content.ljust(os.fstat(file).st_size, b"\0"))
+    size = os.fstat(file).st_size
+    _write(file, content.ljust(size, b"\0"))
     os.fsync(file)
-    os.ftruncate(file, len(content))
-    os.fsync(file)
+    if size > len(content):
+        os.ftruncate(file, len(content))
+        os.fsync(file)
 
 
 def _sync_directory(directory: Path) -> None:

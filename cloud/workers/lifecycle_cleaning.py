@@ -1,7 +1,7 @@
 """After erasures: key-encryption keys take turns, and the database's files lose what was deleted (rule R7).
 
 Done at the latest `CLEAN_AFTER` plus `CLEAN_PERIOD` after a receipt, together for all erasures in between, and tried
-again every turn while it fails.
+again every `RETRY_PERIOD` while it fails.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from cloud.workers import lifecycle_metrics as metrics
 
 CLEAN_AFTER = timedelta(minutes=1)
 CLEAN_PERIOD = timedelta(minutes=5)
+RETRY_PERIOD = timedelta(seconds=30)
 TOMBSTONE_AGE = timedelta(days=1)
 """For this long a session whose key was destroyed gets none again: as long as its revocation is remembered."""
 
@@ -51,6 +52,7 @@ class Cleaner:
         self._remains = remains
         self._erased_at: datetime | None = None
         self._cleaned_at: datetime | None = None
+        self._tried_at: datetime | None = None
         self._has_complained = False
 
     def note_erasure(self, now: datetime) -> None:
@@ -68,13 +70,21 @@ class Cleaner:
             return
         if not is_time(now, last=self._cleaned_at, period=CLEAN_PERIOD):
             return
-        erased_at = self._erased_at
+        if not is_time(now, last=self._tried_at, period=RETRY_PERIOD):
+            return
+        self._tried_at = now
+        erased_at, self._erased_at = self._erased_at, None
+        try:
+            await self._do(now)
+        except BaseException:
+            self._erased_at = erased_at
+            raise
+        self._cleaned_at = now
+        metrics.CLEANED.inc()
+
+    async def _do(self, now: datetime) -> None:
         await asyncio.to_thread(self._keys.rotate)
         await asyncio.to_thread(self._keys.forget_destroyed, before_s=(now - TOMBSTONE_AGE).timestamp())
         if not await self._remains.clean() and not self._has_complained:
             _log.warning("the role may not see to the database's log: old segments go in their own time")
             self._has_complained = True
-        self._cleaned_at = now
-        if self._erased_at == erased_at:
-            self._erased_at = None
-        metrics.CLEANED.inc()

@@ -14,7 +14,8 @@ from cloud.adapters.postgres.queries import load_queries
 from cloud.errors import StoreError
 
 REWRITTEN_MAX_BYTES = 64 * 2**20
-"""A table up to this size is rewritten, which keeps writers waiting for well under a second; a larger one is vacuumed."""
+"""A table up to this size is rewritten, which keeps writers waiting for well under a second; a larger one is left to
+autovacuum: its pages keep ciphertext until they are used again."""
 
 _TABLES = ("frame_pack", "session_key")
 _Q = load_queries("remains")
@@ -39,11 +40,14 @@ class PostgresRemains:
         try:
             async with self._pool.connection() as connection:
                 await connection.execute(_Q["wait_briefly"])
-                for table in _TABLES:
-                    row = await (await connection.execute(_Q[f"size_of_{table}"])).fetchone()
-                    is_small = row is not None and row[0] <= REWRITTEN_MAX_BYTES
-                    await connection.execute(_Q[f"{'rewrite' if is_small else 'vacuum'}_{table}"])
-                await connection.execute(_Q["wait_as_usual"])
+                try:
+                    for table in _TABLES:
+                        row = await (await connection.execute(_Q[f"size_of_{table}"])).fetchone()
+                        if row is not None and row[0] <= REWRITTEN_MAX_BYTES:
+                            await connection.execute(_Q[f"rewrite_{table}"])
+                finally:
+                    if not connection.closed:
+                        await connection.execute(_Q["wait_as_usual"])
                 return await _recycle_log(connection)
         except (psycopg_pool.PoolTimeout, psycopg_pool.PoolClosed, psycopg.OperationalError):
             raise StoreError("PostgreSQL cannot be reached, or a table is in use for too long") from None

@@ -16,12 +16,6 @@ VACUUM (FULL) public.frame_pack
 -- name: rewrite_session_key
 VACUUM (FULL) custody.session_key
 
--- name: vacuum_frame_pack
-VACUUM public.frame_pack
-
--- name: vacuum_session_key
-VACUUM custody.session_key
-
 -- name: switch_segment
 SELECT pg_switch_wal()
 
