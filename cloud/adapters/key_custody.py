@@ -119,10 +119,15 @@ class FileKeyCustody:
         """Wrap every key under a new key-encryption key, then destroy the old ones; returns how many keys there are.
 
         May be cut short at any moment; the next call does it all.
+
+        Raises:
+            CustodyError: the keys cannot be reached, or another process is at it.
         """
-        old = self._keks()
-        current = self.add_kek()
-        with _reached():
+        alone = self._directory / _KEK / "rotation.lock"
+        # two at once would each wrap under what the other is about to destroy
+        with _reached(), _opened(alone, is_made=True, waits=False):
+            old = self._keks()
+            current = self.add_kek()
             kept = self._rewrap_all(current, is_forced=False)
             for path in old:
                 self._destroy_kek(path, current)

@@ -4,8 +4,8 @@ Rules, cited by number:
 
 * L1  A closed session is sealed a moment after its end, and any pack that has been silent for a minute
       is sealed too: hot frames do not outlive their session.
-* L2  A timeline at rest is readable only with its session's data key, and that key only with the
-      key-encryption key, which is in no database.
+* L2  A timeline, hot or at rest, is readable only with its session's data key, and that key only with a
+      key-encryption key; both are in no database.
 * L3  Sealing moves frames: they are sealed and their packs deleted in one transaction.
 * L4  What the policy gives a time to live is deleted when it is due; how late that is, is measured.
 * L5  An erasure runs in the order of `privacy.erasure`, leaves no row but the tombstone and the evidence

@@ -101,7 +101,7 @@ async def run(settings: Settings, *, stop: asyncio.Event) -> None:
 
             async with serve_ops(settings.metrics_bind, readiness=readiness) as ops:
                 _log.info("lifecycle is ready", port=ops.bind.port)
-                await _lead(pool, LifecycleLoop(tools), custody, stop)
+                await _lead(pool, tools, custody, stop)
     finally:
         shortening.cancel()
         with contextlib.suppress(asyncio.CancelledError):
@@ -109,13 +109,15 @@ async def run(settings: Settings, *, stop: asyncio.Event) -> None:
         await redis.aclose()
 
 
-async def _lead(pool: Pool, loop: LifecycleLoop, custody: AdoptedKeys, stop: asyncio.Event) -> None:
+async def _lead(pool: Pool, tools: LifecycleTools, custody: AdoptedKeys, stop: asyncio.Event) -> None:
     """Take turns while leading; stand by while another process leads."""
     while not stop.is_set():
         try:
             async with _leadership(pool) as connection:
                 if connection is not None:
                     await _adopt_keys(pool, custody)
+                # a new one each time: another process may have led meanwhile, and its erasures are looked up
+                loop = LifecycleLoop(tools)
                 while connection is not None and not stop.is_set():
                     await connection.execute("SELECT 1")
                     await loop.turn()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import threading
 from pathlib import Path
 from uuid import UUID, uuid4
@@ -77,7 +78,7 @@ def test_a_rotation_makes_every_old_wrap_and_every_old_file_worthless(
     assert custody.rotate() == 1
     assert custody.find_key(TENANT, OTHER) == keys[OTHER]
     new = files(tmp_path)
-    assert [path.parent.name for path in new].count("kek") == 1
+    assert [path.suffix for path in new if path.parent.name == "kek"].count(".key") == 1
     for path, content in old.items():
         assert all(content not in other for other in new.values()), path
     # somebody kept a copy of the old file and puts it back
@@ -116,7 +117,17 @@ def test_keys_made_and_read_during_rotations_all_stay_readable(
     assert not failures
     assert len(made) > 3
     assert all(custody.find_key(TENANT, session) == key for session, key in made.items())
-    assert len(list((tmp_path / "keys" / "kek").iterdir())) == 1
+    assert len(list((tmp_path / "keys" / "kek").glob("*.key"))) == 1
+
+
+def test_two_processes_do_not_rotate_at_once(custody: FileKeyCustody, tmp_path: Path) -> None:
+    key = custody.key(TENANT, SESSION)
+    custody.rotate()
+    with (tmp_path / "keys" / "kek" / "rotation.lock").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(CustodyError):
+            custody.rotate()
+    assert custody.find_key(TENANT, SESSION) == key
 
 
 def test_a_wrapped_key_of_an_earlier_version_is_taken_over(custody: FileKeyCustody) -> None:
