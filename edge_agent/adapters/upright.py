@@ -25,6 +25,9 @@ from edge_agent.frames import FRAME_SIDE_MAX_PX, FRAME_SIDE_MIN_PX, UInt8Array
 PIXEL_ASPECT_RANGE = (Fraction(1, 4), Fraction(4))
 """Pixels narrower or wider than this are a broken header; players show them square."""
 
+_LARGE_PX = 1920
+"""Much larger pictures are made about this large: a face keeps more pixels than a crop has, at a quarter of the cost."""
+
 _UNSPECIFIED = (2, 3)
 _UNREADABLE_MATRICES = {
     8: "YCgCo",
@@ -43,7 +46,7 @@ _HD_WIDTH_PX, _HD_HEIGHT_PX = 1280, 576
 """Without a word in the file, players take larger pictures for BT.709 and the rest for BT.601."""
 
 _GROUND = np.uint16(128)
-_SCALING = Interpolation.BICUBIC
+_STRETCHING = Interpolation.BICUBIC
 _PLAIN = Interpolation.BILINEAR
 
 _TURNS: dict[tuple[bool, bool, bool], int] = {
@@ -75,7 +78,7 @@ class PictureMaker:
             CameraError: its colours or its size cannot be read here.
         """
         width, height = _shown_size(frame, pixel_aspect)
-        is_scaled = (width, height) != (frame.width, frame.height)
+        is_stretched = width > frame.width or height > frame.height
         _refuse_unreadable(frame)
         try:
             has_alpha = any(component.is_alpha for component in frame.format.components)
@@ -85,7 +88,7 @@ class PictureMaker:
                 height=height,
                 format="bgra" if has_alpha else "bgr24",
                 src_colorspace=_matrix(frame),
-                interpolation=_SCALING if is_scaled else _PLAIN,
+                interpolation=_STRETCHING if is_stretched else _PLAIN,
                 threads=1,
             )
             pixels = np.asarray(shown.to_ndarray(), np.uint8)
@@ -108,12 +111,12 @@ def _shown_size(frame: VideoFrame, pixel_aspect: Fraction | None) -> tuple[int, 
         raise CameraError(f"its pictures of {width}x{height} px are larger than {FRAME_SIDE_MAX_PX} px")
     if min(width, height) < FRAME_SIDE_MIN_PX:
         raise CameraError(f"its pictures of {width}x{height} px are smaller than {FRAME_SIDE_MIN_PX} px")
-    if pixel_aspect is None or not PIXEL_ASPECT_RANGE[0] <= pixel_aspect <= PIXEL_ASPECT_RANGE[1]:
-        return width, height
-    # Pixels are made square by stretching, never by losing lines.
-    return (
-        (round(width * pixel_aspect), height) if pixel_aspect > 1 else (width, round(height / pixel_aspect))
-    )
+    if pixel_aspect is not None and PIXEL_ASPECT_RANGE[0] <= pixel_aspect <= PIXEL_ASPECT_RANGE[1]:
+        # Pixels are made square by stretching, never by losing lines.
+        width = round(width * max(pixel_aspect, Fraction(1)))
+        height = round(height / min(pixel_aspect, Fraction(1)))
+    factor = round(max(width, height) / _LARGE_PX) if max(width, height) > 1.5 * _LARGE_PX else 1
+    return width // factor, height // factor
 
 
 def _refuse_unreadable(frame: VideoFrame) -> None:

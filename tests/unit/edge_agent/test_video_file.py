@@ -296,6 +296,16 @@ def test_a_turned_recording_of_high_dynamic_range_is_upright_too(films):
     assert (pixels.shape[:2], corners(pixels)) == ((171, 96), "gwrb")
 
 
+@pytest.mark.parametrize(
+    ("size", "seen"),
+    [((2160, 3840), (1080, 1920)), ((1440, 2560), (1440, 2560)), ((3840, 2160), (1920, 1080))],
+)
+def test_pictures_far_larger_than_a_webcams_are_made_smaller(films, size, seen):
+    film = films.make("film.mp4", codec="mpeg4", size=size, times_ms=[0, 40])
+    _, pixels = shown(film)[0]
+    assert (pixels.shape[:2], corners(pixels)) == (seen, "rgbw")
+
+
 def test_pictures_too_small_for_any_face_are_refused_before_anything_starts(films):
     film = films.make("film.mp4", size=(24, 24), times_ms=[0, 40])
     with pytest.raises(CameraError, match="24x24 px are smaller than 32"):
