@@ -8,11 +8,16 @@ import time
 from pathlib import Path
 
 import cv2
+import httpx
 import numpy as np
 import psutil
+import psycopg
 import pytest
+import redis
 
 from cloud.aggregate.slots import SLOT_BYTES
+from cloud.platform_keys import load_signing_public_key
+from privacy.erasure import verify_deletion_receipt
 from tests.e2e.replay import crop_of, watermark
 from tests.e2e.street_platform import (
     StreetPlatform,
@@ -125,3 +130,51 @@ def test_withdrawing_while_watching_stores_no_further_frame_and_deletes_the_rest
         "SELECT kind FROM consent_event WHERE session_id = %(session)s ORDER BY at", viewer.seat
     )
     assert kinds[-1][0] == "withdrawn"
+
+
+def test_a_withdrawal_stops_the_stream_although_the_row_is_held_and_redis_has_no_memory_left(
+    street: StreetPlatform, performed_film: Path
+) -> None:
+    viewer = street.consented_viewer(performed_film, loop=True, duration_s=60.0)
+    agent = street.start_agent(viewer)
+    street.stored_until(viewer.seat, 30)
+    token = viewer.seat.invite.partition("#")[2]
+    with (
+        psycopg.connect(street.platform.postgres_urls.app_url) as other,
+        redis.Redis.from_url(street.platform.redis_url) as server,
+    ):
+        other.execute("SELECT set_config('app.tenant', %s, false)", (token.partition(".")[0],))
+        other.execute("SELECT 1 FROM session WHERE id = %s FOR UPDATE", (viewer.seat.session_id,))
+        before = server.config_get("maxmemory")["maxmemory"]
+        server.config_set("maxmemory", "1")
+        try:
+            answer = httpx.post(
+                f"{street.platform.api_url}/v1/join/withdraw",
+                json={},
+                headers={"Authorization": f"Bearer {token}"},
+                timeout=5.0,
+            )
+            assert (answer.status_code, answer.json()["stream"]) == (202, "stopped")
+            assert street.status_of(agent, timeout_s=10) == 4
+        finally:
+            server.config_set("maxmemory", before)
+        other.rollback()
+    state = "SELECT state FROM session WHERE id = %(session)s"
+    assert street.wait_until(lambda: street.rows(state, viewer.seat) == [("erased",)], timeout_s=30)
+    receipt = httpx.get(
+        f"{street.platform.api_url}/v1/join/deletion-receipt", headers={"Authorization": f"Bearer {token}"}
+    )
+    assert receipt.status_code == 200 and receipt.json()["receipt"]
+
+
+def test_a_viewer_who_withdraws_while_watching_gets_the_receipt_of_the_deletion(
+    street: StreetPlatform, performed_film: Path
+) -> None:
+    viewer = street.consented_viewer(performed_film, loop=True, duration_s=60.0)
+    agent = street.start_agent(viewer)
+    street.stored_until(viewer.seat, 30)
+    street.withdraw(viewer)
+    assert street.status_of(agent, timeout_s=20) == 4
+    (kept,) = viewer.home.glob("*.deletion")
+    key = load_signing_public_key(street.platform.state_dir)
+    assert str(verify_deletion_receipt(kept.read_text(), key).session) == viewer.seat.session_id

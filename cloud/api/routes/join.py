@@ -192,7 +192,7 @@ async def issue_ticket(body: TicketRequest, context: Context, agent: Agent) -> T
     )
 
 
-@router.post("/withdraw", responses={202: {"model": Withdrawal}})
+@router.post("/withdraw", responses=refuses(404) | {202: {"model": Withdrawal}})
 async def withdraw(context: Context, agent: WithdrawingAgent, response: Response) -> Withdrawal:
     """Withdraw consent, at once: the invitation is enough, from any device. Harmless when repeated.
 
