@@ -31,7 +31,7 @@ class Viewer:
         camera: index of a camera, or a film that stands for one.
         loop: start the film again when it ends.
         duration_s: stop after this long; None plays the film to its end.
-        fps: rate to ask a camera for or to play a film at; None takes its own.
+        fps: rate to ask a camera for, or frames a second to take from a film at most; None takes its own.
     """
 
     seat: Seat
@@ -40,6 +40,11 @@ class Viewer:
     loop: bool = False
     duration_s: float | None = None
     fps: int | None = None
+
+
+def is_device(camera: str) -> bool:
+    """Tell whether a name means a camera's number, as the agent reads it: no file is called that."""
+    return camera.isdecimal() and not os.path.isfile(camera)  # noqa: PTH113, a name of any length is asked for
 
 
 class Agent:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from cloud.demo.agents import Agent, Viewer, give_consent, start_agent
+from cloud.demo.agents import Agent, Viewer, give_consent, is_device, start_agent
 from cloud.demo.cast import CAST, TRAILER_MS, Footage, film_footage
 from cloud.demo.results import Viewing, write_results
 from cloud.demo.schedule import Schedule
@@ -53,7 +53,7 @@ async def run_demo(out: Path, *, camera: str | None = None) -> None:
         CloudError: a part of it does not come up, or a viewer's agent fails.
     """
     started = time.monotonic()
-    if camera is not None and camera.isdecimal() and not sys.stdin.isatty():
+    if camera is not None and is_device(camera) and not sys.stdin.isatty():
         raise DemoError("a camera shows somebody, who must be asked for consent: run this at a terminal")
     films = _clear(out)
     options = PlatformOptions(state_dir=out / "state", log_level="warning")
@@ -105,13 +105,13 @@ def _clear(out: Path) -> Path:
 
 def _parts(camera: str | None, footage: Footage) -> list[Part]:
     if camera is not None:
-        is_device = camera.isdecimal()
+        is_camera = is_device(camera)
         return [
             Part(
-                pseudonym="viewer-you" if is_device else "viewer-film",
+                pseudonym="viewer-you" if is_camera else "viewer-film",
                 camera=camera,
-                asks_at_terminal=is_device,
-                loop=not is_device,
+                asks_at_terminal=is_camera,
+                loop=not is_camera,
                 duration_s=TRAILER_MS / 1000,
             )
         ]
