@@ -1,6 +1,6 @@
 """Order the pictures of a recording on its own clock: when each is shown, where some are missing, which are taken.
 
-Media time is presentation time less that of the first picture. Where pictures are missing, because they cannot
+Media time is presentation time less that of the first picture, decodable or not. Where pictures are missing, because they cannot
 be decoded or because the camera was off, moments without a picture stand in for them, so that what is missing
 is counted and told like a frame that a camera failed to give. A recording is sampled, never slowed: at most
 thirty moments a second are taken.
@@ -112,6 +112,10 @@ class MediaTimes:
         if interval_us > 0:
             self._intervals.append(interval_us)
 
+    def begin(self, pts_us: int) -> None:
+        """Begin the clock at a time stamp before the first picture: of what was there and could not be decoded."""
+        self._origin_us = self._last_pts_us = pts_us
+
     def place(self, pts_us: int | None) -> int:
         """Return the media time of the next picture, in microseconds."""
         step_us = round(self.period_us)
@@ -148,14 +152,18 @@ def moments(decoded: Iterable[Decoded[T]], *, period_us: float) -> Iterator[Mome
     times = MediaTimes(period_us)
     shown: Moment[T] | None = None
     held: Moment[T] | None = None
+    early: list[int] = []
     lost_before: list[int] = []
     lost: list[int] = []
     for item in decoded:
         if item.picture is None:
-            # Before the first picture nothing is missing: media time begins with it.
-            if (lost_us := times.known(item.pts_us)) is not None:
+            if held is None and item.pts_us is not None:
+                early.append(item.pts_us)
+            elif (lost_us := times.known(item.pts_us)) is not None:
                 lost.append(lost_us)
             continue
+        if held is None:
+            lost = _begin_early(times, early, first_us=item.pts_us)
         arrived = Moment(media_us=times.place(item.pts_us), picture=item.picture)
         if held is not None:
             yield from _released(times, shown, held, lost_before, next_us=arrived.media_us)
@@ -166,10 +174,21 @@ def moments(decoded: Iterable[Decoded[T]], *, period_us: float) -> Iterator[Mome
         yield from (Moment(media_us=at, picture=None) for at in sorted(lost) if at > last_us)
 
 
+def _begin_early(times: MediaTimes, early: list[int], *, first_us: int | None) -> list[int]:
+    """Begin the clock with what could not be decoded before the first picture; return when that was to be shown."""
+    before = sorted({at for at in early if first_us is not None and at < first_us})
+    if not before or first_us is None or first_us - before[0] > _FORWARDS_MAX_US:
+        return []
+    times.begin(before[0])
+    return [at - before[0] for at in before]
+
+
 def _released(
     times: MediaTimes, before: Moment[T] | None, held: Moment[T], lost: list[int], *, next_us: int | None
 ) -> Iterator[Moment[T]]:
-    if before is not None:
+    if before is None:
+        yield from (Moment(media_us=at, picture=None) for at in lost)
+    else:
         interval_us = held.media_us - before.media_us
         missing = _missing(times.period_us, before.media_us, held.media_us, lost=lost, next_us=next_us)
         yield from (Moment(media_us=at, picture=None) for at in missing)

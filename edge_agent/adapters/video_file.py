@@ -71,8 +71,7 @@ class VideoFile:
         self._name = shown_name(path)
         self._limit_fps = min(SAMPLED_FPS_MAX, fps or SAMPLED_FPS_MAX)
         self._pictures = PictureMaker()
-        self._first: Moment[VideoFrame] | None
-        self._reading, self._first = self._open()
+        self._reading = self._open()
 
     @property
     def fps(self) -> float:
@@ -90,9 +89,6 @@ class VideoFile:
 
     def next_moment(self) -> Moment[VideoFrame] | None:
         """Return the next moment that is taken, with or without a picture; None at the end of the file."""
-        if self._first is not None:
-            first, self._first = self._first, None
-            return first
         return self._reading.next_taken()
 
     def picture(self, moment: Moment[VideoFrame]) -> UInt8Array:
@@ -121,7 +117,7 @@ class VideoFile:
         """Go back to the first picture; False if the file is gone."""
         self.close()
         try:
-            self._reading, self._first = self._open()
+            self._reading = self._open()
         except CameraError:
             return False
         return True
@@ -130,7 +126,7 @@ class VideoFile:
         """Let go of the file."""
         self._reading.close()
 
-    def _open(self) -> tuple[_Reading, Moment[VideoFrame]]:
+    def _open(self) -> _Reading:
         file = open_file(self._path, self._name)
         try:
             cut = is_cut(file)
@@ -148,24 +144,28 @@ class VideoFile:
             is_cut=cut,
         )
         try:
-            return reading, self._checked_first(reading)
+            self._check_first(reading)
         except BaseException:
             reading.close()
             raise
+        return reading
 
-    def _checked_first(self, reading: _Reading) -> Moment[VideoFrame]:
-        """Return the first picture; what cannot be shown is told before anything starts."""
-        first = reading.next_taken()
-        if first is None:
-            cut = "; it was cut off" if reading.is_cut else ""
-            raise CameraError(f"{self._name} holds no picture that can be decoded{cut}")
-        self._shown(first, reading.stream)
+    def _check_first(self, reading: _Reading) -> None:
+        """Look ahead to the first picture: what cannot be shown is told before anything starts."""
+        ahead: list[Moment[VideoFrame]] = []
+        while not ahead or ahead[-1].picture is None:
+            moment = next(reading.moments, None)
+            if moment is None:
+                cut = "; it was cut off" if reading.is_cut else ""
+                raise CameraError(f"{self._name} holds no picture that can be decoded{cut}")
+            ahead.append(moment)
+        self._shown(ahead[-1], reading.stream)
         if reading.container.format.name in _STILL_FORMATS:
             second = next(reading.moments, None)
             if second is None:
                 raise CameraError(f"{self._name} is a picture, not a video")
-            reading.moments = chain((second,), reading.moments)
-        return first
+            ahead.append(second)
+        reading.moments = chain(ahead, reading.moments)
 
     def _shown(self, moment: Moment[VideoFrame], stream: DecodedStream) -> UInt8Array:
         if moment.picture is None:

@@ -37,13 +37,13 @@ class StampChoice:
     """
 
     def __init__(self, *, has_presentation_times: bool) -> None:
-        self._is_by_pts = has_presentation_times
+        self.is_by_pts = has_presentation_times
         self._faults = [0, 0]
         self._last: list[int | None] = [None, None]
 
     def of_packet(self, packet: Packet[VideoStream]) -> int | None:
         """Return the stamp under which what is in a packet will be shown."""
-        first, second = (packet.pts, packet.dts) if self._is_by_pts else (packet.dts, packet.pts)
+        first, second = (packet.pts, packet.dts) if self.is_by_pts else (packet.dts, packet.pts)
         return second if first is None else first
 
     def of_frame(self, frame: VideoFrame) -> int | None:
@@ -53,7 +53,7 @@ class StampChoice:
             last = self._last[which]
             self._faults[which] += stamp is not None and last is not None and stamp <= last
             self._last[which] = stamp if stamp is not None else last
-        if self._is_by_pts and stamps[0] is not None and self._faults[0] <= self._faults[1] + _FAULTS_MAX:
+        if self.is_by_pts and stamps[0] is not None and self._faults[0] <= self._faults[1] + _FAULTS_MAX:
             return stamps[0]
         return stamps[1] if stamps[1] is not None else stamps[0]
 
@@ -72,6 +72,7 @@ class DecodedStream:
         # One decoding thread: the file stands in for a camera and must not take the other cores.
         self._codec.thread_count = 1
         self._container_aspect = stream.sample_aspect_ratio
+        self._has_begun = False
         self._first_aspect: Fraction | None = None
         self._deinterlacer = Deinterlacer()
         self._pending: list[int] = []
@@ -126,12 +127,15 @@ class DecodedStream:
     def _placed(self, frame: VideoFrame) -> Iterator[Decoded[VideoFrame]]:
         """Give what was to be shown before a frame and never came out of the decoder, then the frame."""
         at_us = _us(self._stamps.of_frame(frame), frame.time_base)
+        if not self._has_begun and not self._stamps.is_by_pts:
+            # In order of decoding, what went in before the first picture came out is delay, not loss.
+            self._pending.clear()
         while at_us is not None and self._pending and self._pending[0] <= at_us:
             lost_us = heapq.heappop(self._pending)
             if lost_us < at_us:
                 yield Decoded(pts_us=lost_us, picture=None)
-        if self._shown is None:
-            self._first_aspect = self._codec.sample_aspect_ratio
+        if not self._has_begun:
+            self._has_begun, self._first_aspect = True, self._codec.sample_aspect_ratio
         # What the decoder has patched up shows smears where a face was.
         self._shown = None if frame.is_corrupt else frame
         if frame.is_corrupt:

@@ -74,8 +74,10 @@ def test_what_a_codec_hides_between_two_pictures_is_no_loss():
     assert gaps_ms(found) == []
 
 
-def test_losses_before_the_first_picture_are_before_its_clock():
-    assert gaps_ms(placed(shown(100, 133, lost=[0, 33, 66]))) == []
+def test_losses_before_the_first_picture_are_a_gap_at_the_beginning():
+    found = placed(shown(1100, 1133, lost=[1000, 1033, 1066]))
+    assert gaps_ms(found) == [0, 33, 66]
+    assert pictures_ms(found) == [100, 133]
 
 
 def test_pictures_without_time_stamps_follow_each_other_at_the_claimed_rate():

@@ -359,6 +359,26 @@ def test_damage_in_the_middle_is_a_gap_and_the_rest_is_played(films, name, zeros
     assert len(lost) < 40
 
 
+def test_damage_at_the_beginning_is_a_gap_and_moves_nothing(films):
+    film = films.make(
+        times_ms=[n * 1000 / 30 for n in range(90)],
+        options={"g": "30", "bf": "0"},
+        container_options={"movflags": "faststart"},
+    )
+    content = bytearray(film.read_bytes())
+    start = content.index(b"mdat") + 4
+    content[start : start + (len(content) - start) // 6] = bytes((len(content) - start) // 6)
+    film.write_bytes(content)
+    found = read(film)
+    assert found[0] == (0, None)
+    first = next(at for at, pixels in found if pixels is not None)
+    assert first > 300
+    late = [(at, middle(pixels)) for at, pixels in found if pixels is not None and at > 1100]
+    assert all(number == round(at * 30 / 1000) % 20 for at, number in late)
+    assert found[-1][0] == pytest.approx(89 * 1000 / 30, abs=2)
+    assert middle(found[-1][1]) == 89 % 20
+
+
 @pytest.mark.parametrize("name", ["film.mp4", "film.mkv", "film.avi", "film.ts", "film.flv"])
 def test_a_cut_file_plays_to_where_it_was_cut_and_says_so(films, name):
     film = films.make(
