@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from datetime import timedelta
 from uuid import uuid4
 
 import psycopg
@@ -10,6 +11,7 @@ import pytest
 
 from cloud.adapters.postgres import migrate as migrations
 from cloud.adapters.postgres.connection import Pool, platform_transaction, tenant_transaction
+from cloud.adapters.postgres.queries import load_queries
 from cloud.adapters.postgres.registry import Registry
 from cloud.errors import StoreError
 from privacy.ids import TenantId
@@ -109,6 +111,35 @@ async def test_one_tenant_neither_sees_nor_writes_rows_of_another(
                 "INSERT INTO title (tenant_id, id, name, duration_ms, created_at) VALUES (%s, %s, 'x', 1, now())",
                 (other, uuid4()),
             )
+
+
+def test_whatever_is_kept_of_a_session_is_erased_with_it_or_is_evidence(database: Database) -> None:
+    erased = "\n".join(load_queries("erasures").values())
+    evidence = {*_EVIDENCE, "erasure_job"}
+    with psycopg.connect(database.owner_url) as owner:
+        tables = owner.execute(
+            "SELECT table_schema, table_name FROM information_schema.columns "
+            "WHERE column_name = 'session_id' AND table_schema IN ('public', 'custody')"
+        ).fetchall()
+    assert len(tables) > 10
+    for schema, name in tables:
+        if name not in evidence:
+            full = name if schema == "public" else f"{schema}.{name}"
+            assert f"DELETE FROM {full} WHERE" in erased, full
+            assert f"FROM {full} WHERE" in load_queries("erasures")["count_left"], full
+
+
+async def test_asking_what_is_due_leaves_a_transaction_bound_to_its_own_tenant(
+    pool: Pool, registry: Registry, consented: Consented
+) -> None:
+    await consented_session(registry, await registry.create_tenant(name="Other", now=NOW))
+    async with tenant_transaction(pool, consented.tenant) as connection:
+        far = NOW + timedelta(days=400)
+        values = {"overdue": True, "silent_before": far, "timeline": far, "session_facts": far}
+        rows = await (await connection.execute(load_queries("due_work")["tenants_due"], values)).fetchall()
+        assert len(rows) == 2
+        seen = await (await connection.execute("SELECT id FROM session")).fetchall()
+        assert [row[0] for row in seen] == [consented.session]
 
 
 async def test_a_pooled_connection_forgets_its_tenant_after_the_transaction(
