@@ -21,6 +21,8 @@ STEADY_S = 20.0
 
 STOP_TIMEOUT_S = 8.0
 LOG_MAX_BYTES = 8_000_000
+CHUNK_BYTES = 65_536
+LAST_WORDS_S = 1.0
 _PROBE_TIMEOUT_S = 2.0
 _PROBE_EVERY_S = 0.1
 
@@ -46,6 +48,7 @@ class Child:
         self._environment = dict(environment)
         self._log = log
         self._running: asyncio.subprocess.Process | None = None
+        self._copying: asyncio.Task[None] | None = None
         self._started = asyncio.Event()
 
     @property
@@ -67,6 +70,8 @@ class Child:
             ended = await _first(process.wait(), stop.wait())
             if not ended:
                 await _end(process)
+            await self._finish_log()
+            if not ended:
                 return
             if time.monotonic() - began > STEADY_S:
                 backoff_s = BACKOFF_FIRST_S
@@ -90,23 +95,27 @@ class Child:
         return False
 
     async def _spawn(self) -> asyncio.subprocess.Process:
-        self._log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if self._log.exists() and self._log.stat().st_size > LOG_MAX_BYTES:
-            self._log.replace(self._log.with_suffix(".log.1"))
-        descriptor = os.open(self._log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        try:
-            self._running = await asyncio.create_subprocess_exec(
-                *self._command,
-                env=self._environment,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=descriptor,
-                stderr=descriptor,
-                # An interrupt at the keyboard is the supervisor's; children get their own signal.
-                start_new_session=sys.platform != "win32",
-            )
-        finally:
-            os.close(descriptor)
+        self._running = await asyncio.create_subprocess_exec(
+            *self._command,
+            env=self._environment,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            # An interrupt at the keyboard is the supervisor's; children get their own signal.
+            start_new_session=sys.platform != "win32",
+        )
+        assert self._running.stdout is not None
+        log = RotatingLog(self._log)
+        log.write(b"")
+        self._copying = asyncio.create_task(_copy(self._running.stdout, log))
         return self._running
+
+    async def _finish_log(self) -> None:
+        """Take what a process that ended said last; not for ever, as one that it started may hold its end open."""
+        if self._copying is not None:
+            await asyncio.wait([self._copying], timeout=LAST_WORDS_S)
+            self._copying.cancel()
+            await asyncio.gather(self._copying, return_exceptions=True)
 
     def last_words(self) -> str:
         """Give the last line of its log, for the person who started the platform."""
@@ -115,6 +124,49 @@ class Child:
         except OSError:
             return ""
         return lines[-1][:300] if lines else ""
+
+
+class RotatingLog:
+    """A log of bounded size: when it is full it becomes `.log.1`, and another begins. Readable by its owner alone.
+
+    What cannot be written, on a full disk, is dropped: a process must not fail, nor wait, for the sake of its log.
+    """
+
+    def __init__(self, path: Path, *, max_bytes: int = LOG_MAX_BYTES) -> None:
+        self._path = path
+        self._max_bytes = max_bytes
+
+    def write(self, data: bytes) -> None:
+        """Append; a line is divided between two files only where it is itself too long for one."""
+        with contextlib.suppress(OSError):
+            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            if self._size() + len(data) > self._max_bytes:
+                head, newline, data = data.rpartition(b"\n")
+                self._append(head + newline)
+                self._path.replace(self._path.with_suffix(".log.1"))
+            self._append(data)
+
+    def _size(self) -> int:
+        return self._path.stat().st_size if self._path.exists() else 0
+
+    def _append(self, data: bytes) -> None:
+        descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        try:
+            os.write(descriptor, data)
+        finally:
+            os.close(descriptor)
+
+
+def cut_log(path: Path, *, max_bytes: int = LOG_MAX_BYTES) -> None:
+    """Bound a log that its process itself appends to: once it is too long, it begins anew."""
+    with contextlib.suppress(OSError):
+        if path.stat().st_size > max_bytes:
+            os.truncate(path, 0)
+
+
+async def _copy(pipe: asyncio.StreamReader, log: RotatingLog) -> None:
+    while chunk := await pipe.read(CHUNK_BYTES):
+        log.write(chunk)
 
 
 async def _first(process_end: Coroutine[Any, Any, int], stop: Coroutine[Any, Any, object]) -> bool:

@@ -69,6 +69,7 @@ _OPTIONS_OF = {
     Role.API: (
         "KEYS_DIR",
         "API_BIND",
+        "METRICS_BIND",
         "PUBLIC_URL",
         "INGEST_URL",
         "ICE_URLS",

@@ -87,6 +87,7 @@ KEY_ROLES = frozenset({Role.API, Role.AGGREGATE, Role.LIFECYCLE})
 """Who reads the sessions' data keys; aggregate and lifecycle make them, lifecycle destroys them."""
 
 METRICS_PORTS: Mapping[Role, int] = {
+    Role.API: 9100,
     Role.INGEST: 9101,
     Role.CLASSIFY: 9102,
     Role.AGGREGATE: 9103,
@@ -117,11 +118,11 @@ class Settings:
         database_url: PostgreSQL as the application role, without BYPASSRLS; "" where not needed.
         database_owner_url: PostgreSQL as the owner role, for migrations only; "" elsewhere.
         redis_url: Redis without RDB and AOF; "" where not needed.
-        api_bind: where the API listens (its /healthz, /readyz and /metrics are there as well).
+        api_bind: where the API listens (/healthz and /readyz are there as well, /metrics is not).
         public_url: how viewers reach the API, without a trailing slash.
         ingest_bind: where ingest's signalling websocket listens.
         ingest_url: how agents reach ingest (ws:// or wss://).
-        metrics_bind: where a worker serves /healthz, /readyz and /metrics.
+        metrics_bind: where a process serves /healthz, /readyz and /metrics.
         shards: number of stream shards, 1 to 4096; the same in every process.
         classifier: engine of the classify worker.
         max_sessions: live sessions one ingest process admits, 1 to 10000.

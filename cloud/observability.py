@@ -7,6 +7,7 @@ place only, because its text may quote a payload.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import sys
@@ -63,28 +64,47 @@ async def serve_ops(bind: Bind, *, readiness: Readiness) -> AsyncIterator[OpsSer
         yield OpsServer(bind=bound)
 
 
-def ops_routes(readiness: Readiness) -> list[Route]:
-    """Give the three ops routes, for an application that has others as well."""
-    # When a series was first seen is of no use here, and doubles what is scraped.
-    prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
+def probe_routes(readiness: Readiness) -> list[Route]:
+    """Give /healthz and /readyz, for an application that the public reaches as well: they tell nothing but that."""
+    ask = _Shared(readiness).ask
 
     async def healthz(_request: Request) -> Response:
         return JSONResponse({"status": OK})
 
     async def readyz(_request: Request) -> Response:
-        checks = dict(await readiness())
+        checks = dict(await ask())
         ready = all(state == OK for state in checks.values())
         return JSONResponse({"ready": ready, "checks": checks}, status_code=200 if ready else 503)
 
-    async def metrics(_request: Request) -> Response:
-        return Response(prometheus_client.generate_latest(), media_type=prometheus_client.CONTENT_TYPE_LATEST)
-
-    return [Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", metrics)]
+    return [Route("/healthz", healthz), Route("/readyz", readyz)]
 
 
 def ops_app(readiness: Readiness) -> ASGIApp:
     """Build the application that serves nothing but health, readiness and metrics."""
-    return Starlette(routes=ops_routes(readiness))
+    # When a series was first seen is of no use here, and doubles what is scraped.
+    prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
+
+    async def metrics(_request: Request) -> Response:
+        return Response(prometheus_client.generate_latest(), media_type=prometheus_client.CONTENT_TYPE_LATEST)
+
+    return Starlette(routes=[*probe_routes(readiness), Route("/metrics", metrics)])
+
+
+class _Shared:
+    """Lets everybody who asks for readiness at one time share one check: it writes, and a flood must not write more."""
+
+    def __init__(self, readiness: Readiness) -> None:
+        self._readiness = readiness
+        self._running: asyncio.Task[Mapping[str, str]] | None = None
+
+    async def ask(self) -> Mapping[str, str]:
+        if self._running is None or self._running.done():
+            self._running = asyncio.ensure_future(self._check())
+        # Shielded: who goes away does not take the answer from the others.
+        return await asyncio.shield(self._running)
+
+    async def _check(self) -> Mapping[str, str]:
+        return await self._readiness()
 
 
 def configure_logging(settings: Settings) -> None:

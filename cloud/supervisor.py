@@ -17,7 +17,7 @@ from pathlib import Path
 from cloud.adapters.hardening import forbid_core_dumps
 from cloud.adapters.key_custody import prepare_keys
 from cloud.bootstrap import PROCESS_MODULES, SUPERVISED
-from cloud.children import Child, Echo
+from cloud.children import Child, Echo, cut_log
 from cloud.config import ICE_ROLES, KEY_ROLES, PAGE_ROLES, PREFIX, SETTINGS_OF, ClassifierEngine, Role
 from cloud.embedded import postgres, redis
 from cloud.embedded.ports import free_port
@@ -208,8 +208,7 @@ def _shared_environment(
 
 
 def _make_child(role: Role, state: Path, options: PlatformOptions, shared: Mapping[str, str]) -> Child:
-    api = shared["API_BIND"].replace("0.0.0.0", "127.0.0.1")  # noqa: S104
-    ops_bind = api if role is Role.API else f"127.0.0.1:{free_port()}"
+    ops_bind = f"127.0.0.1:{free_port()}"
     return Child(
         name=str(role),
         command=[sys.executable, "-m", "cloud.cli", str(role)],
@@ -233,8 +232,7 @@ def child_environment(
     withheld = {"STATE_DIR", "DATABASE_URL", "DATABASE_OWNER_URL", "REDIS_URL"} - SETTINGS_OF[role]
     withheld |= set() if role in KEY_ROLES else {"KEYS_DIR"}
     settings = {name: value for name, value in shared.items() if name not in withheld}
-    if role is not Role.API:
-        settings["METRICS_BIND"] = ops_bind
+    settings["METRICS_BIND"] = ops_bind
     wanted = (
         "CONTROLLER",
         "LOG_FORMAT",
@@ -326,6 +324,8 @@ class _Servers:
     async def keep_running(self, stop: asyncio.Event, echo: Echo) -> None:
         """Start a server again on its old port when it ended by itself."""
         while not stop.is_set():
+            for log in (self.postgres.log, self.redis.log):
+                await asyncio.to_thread(cut_log, log)
             for name, pid in self.pids().items():
                 if pid == 0 and name not in self._taken:
                     echo(f"{name} ended; starting it again")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Iterator
 
@@ -14,6 +15,10 @@ from cloud.errors import StreamError
 
 SOCKET_TIMEOUT_S = 5.0
 """Longer than any blocking read; a server silent for this long counts as gone."""
+
+HEALTH_TIMEOUT_S = 2.0
+HEALTH_KEY = "readiness"
+HEALTH_KEY_MS = 1_000
 
 BLOCK_MAX_MS = 2_000
 """A blocking read waits at most this long, well under the socket's timeout."""
@@ -45,11 +50,17 @@ def translated() -> Iterator[None]:
         raise StreamError(f"Redis cannot be reached: {error.strerror or type(error).__name__}") from None
 
 
-async def ping(redis: Redis) -> str:
-    """Ask whether the server answers; give what is wrong, "" for nothing."""
+async def find_fault(redis: Redis) -> str:
+    """Write a little that ends by itself; give what is wrong, "" for nothing.
+
+    A server that is full, or a replica, answers a ping and takes no entry.
+    """
     try:
-        with translated():
-            await redis.ping()
+        async with asyncio.timeout(HEALTH_TIMEOUT_S):
+            with translated():
+                await redis.set(HEALTH_KEY, b"", px=HEALTH_KEY_MS)
+    except TimeoutError:
+        return f"does not write within {HEALTH_TIMEOUT_S:.0f} s"
     except StreamError as error:
         return str(error)
     return ""

@@ -16,7 +16,7 @@ from cloud.api.openapi import describe
 from cloud.api.problems import add_problem_handlers
 from cloud.api.routes import join, models, privacy, results, sessions, studies, studios
 from cloud.dashboard.pages import dashboard_routes
-from cloud.observability import ops_routes
+from cloud.observability import probe_routes
 
 API_VERSION = "1"
 
@@ -52,7 +52,7 @@ def create_app(context: ApiContext) -> ASGIApp:
         redoc_url=None,
         # A redirect would be made from the Host header, which anybody can write.
         redirect_slashes=False,
-        routes=[*ops_routes(context.readiness), *dashboard_routes()],
+        routes=[*probe_routes(context.readiness), *dashboard_routes()],
     )
     app.state.context = context
     modules = (studios, studies, sessions, results, models, join, privacy)

@@ -11,18 +11,19 @@ import structlog
 from redis.asyncio import Redis
 
 from cloud.adapters.key_custody import FileKeyCustody
-from cloud.adapters.postgres.connection import Pool, open_pool, platform_transaction
+from cloud.adapters.postgres.connection import Pool, open_pool
+from cloud.adapters.postgres.health import find_fault as postgres_fault
 from cloud.adapters.postgres.registry import Registry
 from cloud.adapters.postgres.timelines import Timelines
-from cloud.adapters.redis_connection import connect, translated
+from cloud.adapters.redis_connection import connect
+from cloud.adapters.redis_connection import find_fault as redis_fault
 from cloud.adapters.redis_sessions import RedisRevocations
 from cloud.api.app import create_app
 from cloud.api.context import ApiContext, utc_now
 from cloud.api.ending import Ender
 from cloud.api.revoking import Revoker
 from cloud.config import Settings
-from cloud.errors import StoreError, StreamError
-from cloud.observability import OK, Readiness
+from cloud.observability import OK, Readiness, serve_ops
 from cloud.platform_keys import load_signing_key, read_admin_token, read_key_bundle
 from cloud.serving.http_server import serve_app
 from privacy.policy import load_policy
@@ -51,6 +52,7 @@ async def run(settings: Settings, *, stop: asyncio.Event) -> None:
         bound = await stack.enter_async_context(
             serve_app(create_app(context), settings.api_bind, name="API_BIND")
         )
+        await stack.enter_async_context(serve_ops(settings.metrics_bind, readiness=context.readiness))
         log.info("api is ready", port=bound.port)
         await stop.wait()
 
@@ -85,21 +87,12 @@ def build_context(
 
 
 def store_readiness(pool: Pool, redis: Redis) -> Readiness:
-    """Make the checks for /readyz: PostgreSQL and Redis answer within two seconds."""
+    """Make the checks for /readyz: PostgreSQL and Redis take a write within two seconds."""
 
     async def check() -> Mapping[str, str]:
-        checks = {"postgres": OK, "redis": OK}
-        try:
-            async with asyncio.timeout(2), platform_transaction(pool) as connection:
-                await connection.execute("SELECT 1")
-        except (StoreError, TimeoutError):
-            checks["postgres"] = "cannot be reached"
-        try:
-            async with asyncio.timeout(2):
-                with translated():
-                    await redis.ping()
-        except (StreamError, TimeoutError):
-            checks["redis"] = "cannot be reached"
-        return checks
+        return {
+            "postgres": await postgres_fault(pool) or OK,
+            "redis": await redis_fault(redis) or OK,
+        }
 
     return check

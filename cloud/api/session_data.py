@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cloud.aggregate.latency import classified_histogram
 from cloud.aggregate.packs import count_duplicates
 from cloud.api.context import ApiContext
 from cloud.api.problems import ProblemError
+from cloud.ports.changes import FramesSkipped
 from cloud.ports.records import SessionState
 from cloud.report.traces import FrameCounters, FrameGap, FrameTrace
 from cloud.report.viewers import ViewerTimeline
@@ -58,16 +61,7 @@ async def load_session_data(context: ApiContext, tenant: TenantId, session: Sess
         pseudonym=found.viewer.pseudonym,
         session=str(session),
         trace=FrameTrace.from_records(frames),
-        gaps=[
-            FrameGap(
-                first_frame=gap.first_frame,
-                last_frame=gap.last_frame,
-                segment=gap.segment,
-                media_time_ms=gap.media_time_ms,
-                reason=gap.reason,
-            )
-            for gap in gaps
-        ],
+        gaps=await asyncio.to_thread(_frame_gaps, gaps),
         counters=FrameCounters(
             captured=counters.captured,
             with_face=counters.with_face,
@@ -88,3 +82,16 @@ async def load_session_data(context: ApiContext, tenant: TenantId, session: Sess
         duration_ms=found.title.duration_ms,
         viewer=viewer,
     )
+
+
+def _frame_gaps(gaps: Sequence[FramesSkipped]) -> list[FrameGap]:
+    return [
+        FrameGap(
+            first_frame=gap.first_frame,
+            last_frame=gap.last_frame,
+            segment=gap.segment,
+            media_time_ms=gap.media_time_ms,
+            reason=gap.reason,
+        )
+        for gap in gaps
+    ]

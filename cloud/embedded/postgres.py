@@ -80,6 +80,11 @@ class EmbeddedPostgres:
         self.urls = urls
 
     @property
+    def log(self) -> Path:
+        """Where the server writes what is wrong."""
+        return self._layout.home / "postgres.log"
+
+    @property
     def pid(self) -> int:
         """The postmaster's process id."""
         return self._server.pid

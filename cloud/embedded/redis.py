@@ -48,9 +48,11 @@ class EmbeddedRedis:
 
     Attributes:
         url: holds the password.
+        log: where the server writes what is wrong.
     """
 
     url: str = field(repr=False)
+    log: Path
     _server: subprocess.Popen[bytes] = field(repr=False)
     _lock: DirectoryLock = field(repr=False)
 
@@ -119,7 +121,7 @@ def start(
     except BaseException:
         lock.release()
         raise
-    return EmbeddedRedis(url=url, _server=server, _lock=lock)
+    return EmbeddedRedis(url=url, log=directory / "redis.log", _server=server, _lock=lock)
 
 
 def _await_answer(server: subprocess.Popen[bytes], url: str, log: Path) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from cloud.report.gap_marks import gap_hovers, gap_labels, gap_shapes
-from cloud.report.gaps import GapBand
+from cloud.report.gaps import GapBand, drawn_bands
 from cloud.report.seconds import SecondBins, smooth
 from cloud.report.traces import Float64Array, FrameTrace
 from privacy.expressions import EXPRESSIONS, Expression
@@ -77,6 +77,7 @@ def timeline_figure(
             data.append(_raw_trace(trace, row, strip))
         data.extend(_second_traces(bins.probabilities[:, row], smoothed[:, row], row, strip))
     bottom = _domain(len(strips) - 1, len(strips))[0]
+    bands = drawn_bands(bands)
     layout["shapes"] = [*gap_shapes(bands, bottom=bottom), *_schedule_shapes(schedule, strips)]
     layout["annotations"] = [
         *(_strip_label(row, len(strips), strip) for row, strip in enumerate(strips)),

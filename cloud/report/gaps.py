@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -25,9 +26,13 @@ REASON_TEXT = {
     "lost": "lost on the way",
     "stale": "too old when it arrived",
     "not_reported": "reason not reported",
+    "several_reasons": "several reasons, too close together to show each",
     "nothing_received": "nothing received (not watched yet, or the agent left)",
 }
 """What a reason means to a reader; an unknown one is shown as it is."""
+
+
+BANDS_DRAWN_MAX = 2_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,21 +78,77 @@ class FrameFunnel:
 
 def gap_bands(gaps: Sequence[FrameGap], *, step_ms: float, join_ms: int = 250) -> list[GapBand]:
     """Turn gaps into bands; those of one reason less than `join_ms` apart become one."""
-    bands: list[GapBand] = []
+    joined: list[list[Any]] = []
     for gap in sorted(gaps, key=lambda g: (g.media_time_ms, g.first_frame)):
-        start = max(0, gap.media_time_ms)
-        end = start + max(1, round(gap.frames * step_ms))
-        last = bands[-1] if bands else None
-        if last and last.reason == gap.reason and start - last.end_ms < join_ms:
-            bands[-1] = GapBand(
-                start_ms=last.start_ms,
-                end_ms=max(last.end_ms, end),
-                frames=last.frames + gap.frames,
-                reason=gap.reason,
-            )
+        start, frames, reason = max(0, gap.media_time_ms), gap.frames, gap.reason
+        end = start + max(1, round(frames * step_ms))
+        last = joined[-1] if joined else None
+        if last and last[3] == reason and start - last[1] < join_ms:
+            last[1] = max(last[1], end)
+            last[2] += frames
         else:
-            bands.append(GapBand(start_ms=start, end_ms=end, frames=gap.frames, reason=gap.reason))
-    return bands
+            joined.append([start, end, frames, reason])
+    return [
+        GapBand(start_ms=start, end_ms=end, frames=frames, reason=reason)
+        for start, end, frames, reason in joined
+    ]
+
+
+def drawn_bands(bands: Sequence[GapBand], *, most: int = BANDS_DRAWN_MAX) -> Sequence[GapBand]:
+    """Give the bands as a figure can show them: where there are more than `most`, neighbours become one.
+
+    Args:
+        bands: in order of their beginnings.
+        most: how many a reader can tell apart, and a browser can draw.
+
+    Returns:
+        The very same bands if there are few enough; else those that begin in the same one of `most` equal parts of
+        the time as one band, of "several_reasons" unless all have one.
+    """
+    if len(bands) <= most:
+        return bands
+    begin_ms = bands[0].start_ms
+    part_ms = (max(band.start_ms for band in bands) - begin_ms) // most + 1
+    parts: dict[int, list[GapBand]] = {}
+    for band in bands:
+        parts.setdefault((band.start_ms - begin_ms) // part_ms, []).append(band)
+    return [
+        GapBand(
+            start_ms=part[0].start_ms,
+            end_ms=max(band.end_ms for band in part),
+            frames=sum(band.frames for band in part),
+            reason=part[0].reason if len({band.reason for band in part}) == 1 else "several_reasons",
+        )
+        for part in parts.values()
+    ]
+
+
+def reasons_by_second(bands: Sequence[GapBand], *, seconds: int) -> list[list[str]]:
+    """Say for each second which reasons touch it, in the order of the bands.
+
+    The cost grows with the bands and the seconds, not with their product.
+
+    Args:
+        bands: in order of their beginnings.
+        seconds: how many seconds from media time 0 on.
+    """
+    starts = np.array([band.start_ms for band in bands], np.int64)
+    ends = np.array([band.end_ms for band in bands], np.int64)
+    numbers: dict[str, list[int]] = {}
+    for number, band in enumerate(bands):
+        numbers.setdefault(band.reason, []).append(number)
+    begin_ms = np.arange(seconds, dtype=np.int64) * 1_000
+    found: list[list[tuple[int, str]]] = [[] for _ in range(seconds)]
+    for reason, own in numbers.items():
+        of_reason = np.array(own)
+        # The first of them that has not ended when a second begins touches it if any does: they are in order.
+        first = np.searchsorted(np.maximum.accumulate(ends[of_reason]), begin_ms, side="right")
+        open_then = np.flatnonzero(first < len(of_reason))
+        first_number = of_reason[first[open_then]]
+        touching = starts[first_number] < begin_ms[open_then] + 1_000
+        for second, number in zip(open_then[touching].tolist(), first_number[touching].tolist(), strict=True):
+            found[second].append((number, reason))
+    return [[reason for _, reason in sorted(reasons)] for reasons in found]
 
 
 def silent_bands(
@@ -102,8 +163,8 @@ def silent_bands(
         duration_ms: length of the title.
     """
     is_silent = frames[:title_seconds] == 0
-    for band in bands:
-        is_silent[band.start_ms // 1_000 : -(-band.end_ms // 1_000)] = False
+    told = reasons_by_second(bands, seconds=len(is_silent))
+    is_silent &= np.array([not reasons for reasons in told], dtype=bool)
     edges = np.flatnonzero(np.diff(np.concatenate([[False], is_silent, [False]]).astype(np.int8)))
     return [
         GapBand(

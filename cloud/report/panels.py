@@ -9,7 +9,7 @@ from html import escape
 import numpy as np
 
 from cloud.report.baseline import SUFFICIENT_SECONDS, Baseline
-from cloud.report.gaps import REASON_TEXT, FrameFunnel, GapBand
+from cloud.report.gaps import REASON_TEXT, FrameFunnel, GapBand, reasons_by_second
 from cloud.report.latency import summarise
 from cloud.report.seconds import SecondBins
 from privacy.expressions import EXPRESSIONS, Expression
@@ -120,15 +120,12 @@ def seconds_table(bins: SecondBins, bands: Sequence[GapBand]) -> str:
     """List every second; a value that is missing is empty."""
     head = "".join(f"<th>{expression}</th>" for expression in EXPRESSIONS)
     rows = []
+    told = reasons_by_second(bands, seconds=len(bins))
     for second in range(len(bins)):
         cells = "".join(f"<td>{_number(float(v))}</td>" for v in bins.probabilities[second])
         count = f"{bins.frames[second]}/{bins.expected[second]}"
         uncertain = bins.frames[second] - bins.certain[second]
-        reasons = dict.fromkeys(
-            band.text
-            for band in bands
-            if band.start_ms < 1_000 * (second + 1) and band.end_ms > 1_000 * second
-        )
+        reasons = dict.fromkeys(REASON_TEXT.get(reason, reason) for reason in told[second])
         rows.append(
             f"<tr><th scope=row>{second}</th>{cells}<td>{count}</td><td>{uncertain}</td>"
             f"<td>{escape('; '.join(reasons))}</td></tr>"

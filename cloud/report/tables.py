@@ -9,7 +9,7 @@ from typing import Any
 
 from cloud.report.baseline import Baseline
 from cloud.report.documents import frame_columns, second_columns
-from cloud.report.gaps import gap_bands
+from cloud.report.gaps import gap_bands, reasons_by_second
 from cloud.report.model_note import model_label
 from cloud.report.traces import frame_step_ms
 from cloud.report.viewers import ViewerTimeline
@@ -21,12 +21,8 @@ def seconds_csv(viewer: ViewerTimeline, *, duration_ms: int, baseline: Baseline 
         second_columns(viewer, duration_ms=duration_ms, baseline=baseline)
     )
     seconds = len(columns["second"])
-    reasons: list[list[str]] = [[] for _ in range(seconds)]
-    for band in gap_bands(viewer.gaps, step_ms=frame_step_ms(viewer.trace)):
-        for second in range(band.start_ms // 1_000, min(seconds, (band.end_ms - 1) // 1_000 + 1)):
-            if band.reason not in reasons[second]:
-                reasons[second].append(band.reason)
-    columns["gap_reasons"] = [" ".join(found) for found in reasons]
+    bands = gap_bands(viewer.gaps, step_ms=frame_step_ms(viewer.trace))
+    columns["gap_reasons"] = [" ".join(found) for found in reasons_by_second(bands, seconds=seconds)]
     columns["models"] = [_model_cell(viewer)] * seconds
     return _write(columns)
 

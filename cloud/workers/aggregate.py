@@ -13,11 +13,10 @@ import structlog
 from cloud.adapters.key_custody import FileKeyCustody
 from cloud.adapters.postgres.leases import PostgresLeaseStore
 from cloud.adapters.postgres.results import PostgresResultStore
-from cloud.adapters.redis_connection import connect
+from cloud.adapters.redis_connection import connect, find_fault
 from cloud.adapters.redis_streams import RedisResultStream
 from cloud.adapters.sealed_results import SealedResultStore
 from cloud.config import Settings
-from cloud.errors import StreamError
 from cloud.observability import OK, serve_ops
 from cloud.workers.aggregate_loop import AggregateLoop
 from cloud.workers.database import postgres_state, waiting_pool
@@ -47,7 +46,7 @@ async def run(settings: Settings, *, stop: asyncio.Event) -> None:
         async def readiness() -> Mapping[str, str]:
             return {
                 "postgres": await postgres_state(pool),
-                "redis": await _stream_state(stream),
+                "redis": await find_fault(redis) or OK,
                 "shards": OK if loop.held else "no shard is leased yet",
             }
 
@@ -62,11 +61,3 @@ async def run(settings: Settings, *, stop: asyncio.Event) -> None:
 def worker_name(role: str) -> str:
     """Name this process uniquely: a name never comes back after a restart."""
     return f"{role}-{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
-
-
-async def _stream_state(stream: RedisResultStream) -> str:
-    try:
-        await stream.depth([0])
-    except StreamError as error:
-        return str(error)
-    return OK

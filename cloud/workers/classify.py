@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 import structlog
 
-from cloud.adapters.redis_connection import connect, ping
+from cloud.adapters.redis_connection import connect, find_fault
 from cloud.adapters.redis_sessions import RedisRevocations, RedisSetupStore
 from cloud.adapters.redis_streams import RedisCropStream
 from cloud.classify.stage import ScoringRules
@@ -77,7 +77,7 @@ async def run(settings: Settings, *, stop: asyncio.Event) -> None:
     log.info("classifier is ready", engine=classifier.name, device=classifier.device)
 
     async def readiness() -> Mapping[str, str]:
-        return {"redis": await ping(redis) or OK, "classifier": OK}
+        return {"redis": await find_fault(redis) or OK, "classifier": OK}
 
     try:
         async with serve_ops(settings.metrics_bind, readiness=readiness):

@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator
 
 import structlog
 
-from cloud.adapters.postgres.connection import Pool, open_pool, platform_transaction
+from cloud.adapters.postgres.connection import Pool, open_pool
+from cloud.adapters.postgres.health import find_fault
 from cloud.errors import StoreError
 from cloud.observability import OK
 
@@ -32,10 +33,5 @@ async def waiting_pool(url: str, *, stop: asyncio.Event) -> AsyncIterator[Pool |
 
 
 async def postgres_state(pool: Pool) -> str:
-    """Say whether PostgreSQL answers, for /readyz."""
-    try:
-        async with platform_transaction(pool) as connection:
-            await connection.execute("SELECT 1")
-    except StoreError as error:
-        return str(error)
-    return OK
+    """Say whether PostgreSQL takes writes, for /readyz."""
+    return await find_fault(pool) or OK

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from redis.asyncio import Redis
 
 from cloud.adapters.aiortc_peer import AiortcPeerEngine
-from cloud.adapters.redis_connection import connect, ping
+from cloud.adapters.redis_connection import connect, find_fault
 from cloud.adapters.redis_sessions import RedisAckFeed, RedisRevocations, RedisSetupStore
 from cloud.adapters.redis_streams import RedisCropStream, RedisResultStream
 from cloud.adapters.signalling_server import serve_signalling
@@ -186,6 +186,6 @@ async def _forward_refusals(sessions: IngestSessions, feed: AckFeed) -> None:
 
 def _readiness(redis: Redis) -> Readiness:
     async def readiness() -> Mapping[str, str]:
-        return {"redis": await ping(redis) or OK}
+        return {"redis": await find_fault(redis) or OK}
 
     return readiness

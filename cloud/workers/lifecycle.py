@@ -20,15 +20,14 @@ from cloud.adapters.postgres.registry import Registry
 from cloud.adapters.postgres.remains import PostgresRemains
 from cloud.adapters.postgres.retention import PostgresRetention
 from cloud.adapters.postgres.sealing import TimelineSealer
-from cloud.adapters.redis_connection import connect
+from cloud.adapters.redis_connection import connect, find_fault
 from cloud.adapters.redis_sessions import RedisRevocations, RedisSetupStore
 from cloud.adapters.redis_streams import RedisCropStream, RedisResultStream
 from cloud.config import Settings
-from cloud.errors import CustodyError, StoreError, StreamError
+from cloud.errors import CustodyError, StoreError
 from cloud.observability import OK, serve_ops
 from cloud.platform_keys import load_signing_key
 from cloud.ports.storage import AdoptedKeys
-from cloud.ports.streams import CropStream
 from cloud.workers import lifecycle_metrics as metrics
 from cloud.workers.database import postgres_state, waiting_pool
 from cloud.workers.lifecycle_cleaning import Cleaner
@@ -97,7 +96,7 @@ async def run(settings: Settings, *, stop: asyncio.Event) -> None:
             )
 
             async def readiness() -> Mapping[str, str]:
-                return {"postgres": await postgres_state(pool), "redis": await _redis_state(crops)}
+                return {"postgres": await postgres_state(pool), "redis": await find_fault(redis) or OK}
 
             async with serve_ops(settings.metrics_bind, readiness=readiness) as ops:
                 _log.info("lifecycle is ready", port=ops.bind.port)
@@ -149,14 +148,6 @@ async def _leadership(pool: Pool) -> AsyncIterator[psycopg.AsyncConnection[tuple
             if is_leader and not connection.closed:
                 with contextlib.suppress(psycopg.Error):
                     await connection.execute("SELECT pg_advisory_unlock(%s)", (_LEADER_LOCK,))
-
-
-async def _redis_state(crops: CropStream) -> str:
-    try:
-        await crops.depth([0])
-    except StreamError as error:
-        return str(error)
-    return OK
 
 
 async def _pause(stop: asyncio.Event, seconds: float) -> None:

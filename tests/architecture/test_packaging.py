@@ -49,6 +49,14 @@ def test_every_process_has_a_deployment_with_probes_and_a_disruption_budget(rend
         assert f"process: {process}" in rendered[f"PodDisruptionBudget/{process}"]
 
 
+def test_the_apis_metrics_are_on_a_port_that_its_service_does_not_have() -> None:
+    api = (BASE / "api.yaml").read_text()
+    deployment, _, service = api.partition("kind: Service")
+    assert "- name: operations\n              containerPort: 9100" in deployment
+    assert "targetPort: http" in service and "operations" not in service
+    assert "9100" not in (ROOT / "packaging" / "compose.yaml").read_text()
+
+
 def test_no_pod_runs_as_root_or_writes_its_root(rendered: dict[str, str]) -> None:
     pods = [text for name, text in rendered.items() if name.startswith(("Deployment/", "Job/"))]
     assert len(pods) == len(PROCESSES) + 1

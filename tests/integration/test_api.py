@@ -562,12 +562,14 @@ class TestEdges:
             keys["key_bundle"], signing_key(keys), int(Clock().now.timestamp() * 1e6) + 1_000_000
         )
 
-    async def test_health_readiness_metrics_and_openapi_are_served(self, client: httpx.AsyncClient) -> None:
+    async def test_health_readiness_and_openapi_are_served_and_metrics_are_not(
+        self, client: httpx.AsyncClient
+    ) -> None:
         assert (await client.get("/healthz")).json() == {"status": "ok"}
         ready = await client.get("/readyz")
         assert ready.status_code == 200
         assert ready.json() == {"ready": True, "checks": {"postgres": "ok", "redis": "ok"}}
-        assert "countenance_api_requests_total" in (await client.get("/metrics")).text
+        assert (await client.get("/metrics")).status_code == 404
         assert (await client.get("/v1/openapi.json")).json()["info"]["title"] == "Countenance"
 
     async def test_a_store_that_is_away_is_said_so(self, studio: Studio, pool: Pool) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -68,8 +70,11 @@ class Timelines:
 
     async def read_gaps(self, tenant: TenantId, session: SessionId) -> list[FramesSkipped]:
         """Read the gaps the agent reported, by first frame."""
-        rows = await self._dicts("read_gaps", tenant, session)
-        return [FramesSkipped(**row) for row in rows]
+        async with tenant_transaction(self._pool, tenant) as connection:
+            cursor = await connection.execute(_Q["read_gaps"], {"tenant": tenant, "session": session})
+            rows = await cursor.fetchall()
+        # There may be hundreds of thousands: others are served meanwhile.
+        return await asyncio.to_thread(_gaps_of, rows)
 
     async def read_segments(self, tenant: TenantId, session: SessionId) -> list[SegmentBegan]:
         """Read the playback segments, in order."""
@@ -118,6 +123,13 @@ class Timelines:
         ):
             await cursor.execute(_Q[name], {"tenant": tenant, "session": session})
             return await cursor.fetchall()
+
+
+def _gaps_of(rows: Sequence[tuple[Any, ...]]) -> list[FramesSkipped]:
+    return [
+        FramesSkipped(first_frame=first, last_frame=last, segment=segment, media_time_ms=at_ms, reason=reason)
+        for first, last, segment, at_ms, reason in rows
+    ]
 
 
 async def read_frames_within(

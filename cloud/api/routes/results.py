@@ -144,9 +144,9 @@ async def read_timeline(
         "validity": VALIDITY,
         "models": model_rows(viewer.models),
         "columns": await asyncio.to_thread(columns, viewer, duration_ms=data.duration_ms, baseline=found),
-        "gaps": gap_columns(viewer.gaps),
+        "gaps": await asyncio.to_thread(gap_columns, viewer.gaps),
     }
-    return _json(document)
+    return await asyncio.to_thread(_json, document)
 
 
 @router.get("/{session_id}/summary", response_model=Summary, responses=refuses(410))

@@ -47,6 +47,24 @@ async def test_health_readiness_and_metrics_are_served_in_the_same_loop() -> Non
         assert "python_info" in (await asyncio.to_thread(ask, ops.bind, "/metrics"))[1]
 
 
+async def test_everybody_who_asks_at_one_time_shares_one_check() -> None:
+    asked, begun, released = 0, asyncio.Event(), asyncio.Event()
+
+    async def readiness() -> dict[str, str]:
+        nonlocal asked
+        asked += 1
+        begun.set()
+        await released.wait()
+        return {"postgres": OK}
+
+    async with serve_ops(Bind(host="127.0.0.1", port=0), readiness=readiness) as ops:
+        asking = [asyncio.create_task(asyncio.to_thread(ask, ops.bind, "/readyz")) for _ in range(4)]
+        await begun.wait()
+        released.set()
+        assert {status for status, _ in await asyncio.gather(*asking)} == {200}
+        assert asked < len(asking)
+
+
 @pytest.mark.parametrize(("trusted", "source"), [("127.0.0.1", "203.0.113.7"), ("192.0.2.1", "127.0.0.1")])
 async def test_a_proxy_that_is_trusted_names_the_source_and_no_other_does(
     monkeypatch: pytest.MonkeyPatch, trusted: str, source: str

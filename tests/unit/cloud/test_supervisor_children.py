@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from cloud.bootstrap import PROCESS_MODULES, SUPERVISED
-from cloud.children import Child
+from cloud.children import Child, RotatingLog, cut_log
 from cloud.config import KEY_ROLES, PREFIX, SETTINGS_OF, Role, load_settings
 from cloud.supervisor import PlatformOptions, child_environment
 
@@ -157,3 +157,50 @@ async def test_a_supervised_process_stops_when_its_supervisor_is_gone(tmp_path: 
     parent = await asyncio.create_subprocess_exec(sys.executable, "-c", start_and_leave)
     assert await parent.wait() == 0
     await until(lambda: mark.read_text() == "stopped")
+
+
+CHATTERBOX = "import sys; [print('x' * 99) for _ in range(60_000)]; sys.exit(3)"
+
+
+async def test_a_log_that_grows_while_its_process_runs_stays_bounded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(RotatingLog.__init__, "__kwdefaults__", {"max_bytes": 200_000})
+    child, stop = make_child(tmp_path, CHATTERBOX), asyncio.Event()
+    keeper = asyncio.create_task(child.keep_running(stop=stop, echo=lambda line: None))
+    await until(lambda: child.restarts == 1)
+    stop.set()
+    await keeper
+    logs = sorted(path for path in (tmp_path / "logs").iterdir())
+    assert [path.name for path in logs] == ["part.log", "part.log.1"]
+    for path in logs:
+        assert path.stat().st_size <= 200_000 + 65_536 and path.stat().st_mode & 0o777 == 0o600
+        assert set(path.read_text().splitlines()) == {"x" * 99}
+
+
+async def test_what_a_process_says_last_is_in_its_log(tmp_path: Path) -> None:
+    child, stop = make_child(tmp_path, QUITTER), asyncio.Event()
+    keeper = asyncio.create_task(child.keep_running(stop=stop, echo=lambda line: None))
+    await until(lambda: child.restarts == 1)
+    assert child.last_words() == "cannot go on"
+    stop.set()
+    await keeper
+
+
+def test_a_log_that_cannot_be_written_is_let_go(tmp_path: Path) -> None:
+    (tmp_path / "logs").write_text("a file where a folder should be")
+    RotatingLog(tmp_path / "logs" / "part.log").write(b"line\n")
+    assert (tmp_path / "logs").read_text() == "a file where a folder should be"
+
+
+def test_a_log_that_its_process_appends_to_begins_anew_when_it_is_too_long(tmp_path: Path) -> None:
+    log = tmp_path / "server.log"
+    with log.open("ab", buffering=0) as appending:
+        appending.write(b"x" * 100)
+        cut_log(log, max_bytes=100)
+        assert log.stat().st_size == 100
+        appending.write(b"y")
+        cut_log(log, max_bytes=100)
+        appending.write(b"after")
+    assert log.read_bytes() == b"after"
+    cut_log(tmp_path / "nothing.log")
