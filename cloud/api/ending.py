@@ -24,6 +24,7 @@ ANSWER_WITHIN_S = 0.8
 """Whoever ends a session is answered within a second, also when a store does not answer."""
 
 RETRY_S = 0.5
+RETRY_MAX_S = 8.0
 CLOSE_WITHIN_S = 3.0
 
 Record = Callable[[], Awaitable[ErasureJob | None]]
@@ -106,9 +107,11 @@ class Ender:
 
 
 async def _keep_recording(record: Record) -> ErasureJob | None:
+    wait_s = RETRY_S
     while True:
         try:
             return await record()
         except StoreError as error:
             log.warning("an ending could not be recorded yet", error=type(error).__name__)
-            await asyncio.sleep(RETRY_S)
+            await asyncio.sleep(wait_s)
+            wait_s = min(2 * wait_s, RETRY_MAX_S)

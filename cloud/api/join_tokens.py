@@ -30,10 +30,10 @@ def new_join_token(tenant: TenantId, session: SessionId, signing_key: Ed25519Pri
 
 def is_genuine(token: str, tenant: TenantId, session: SessionId, signing_key: Ed25519PrivateKey) -> bool:
     """Say whether this platform made the token, for this session of this tenant."""
-    own = token.rpartition(".")[2]
-    secret, tag = own[:_SECRET_CHARS], own[_SECRET_CHARS:]
+    prefix = f"{tenant.hex}.{session.hex}."
+    secret, tag = token[len(prefix) :][:_SECRET_CHARS], token[len(prefix) + _SECRET_CHARS :]
     expected = _tag(tenant, session, secret, signing_key)
-    return hmac.compare_digest(tag.encode(), expected.encode())
+    return token.startswith(prefix) and hmac.compare_digest(tag.encode(), expected.encode())
 
 
 def _tag(tenant: TenantId, session: SessionId, secret: str, signing_key: Ed25519PrivateKey) -> str:
