@@ -16,6 +16,7 @@ from enum import Enum
 
 from edge_agent.geometry import Box, centre_distance, iou
 from edge_agent.tracking import Track
+from edge_agent.viewer_place import ViewerPlace
 
 
 class Standing(Enum):
@@ -54,7 +55,8 @@ class ChoiceSettings:
         touch_iou: overlap above which two tracks may swap.
         rival_size: smallest and largest side of a rival, per side of the viewer's face.
         rival_memory_frames: a rival that was not confirmed counts for this long after it was last seen.
-        probation_frames: a rival reopens a choice that is not older than this.
+        probation_frames: a rival reopens a choice that is not older than this, in frames of 30 a second.
+        incumbent_frames: a rival who comes later than this suspends it.
     """
 
     return_frames: int = 3
@@ -65,6 +67,7 @@ class ChoiceSettings:
     rival_size: tuple[float, float] = (0.7, 2.0)
     rival_memory_frames: int = 15
     probation_frames: int = 30
+    incumbent_frames: int = 8
 
 
 class ConsentedTrack:
@@ -76,8 +79,25 @@ class ConsentedTrack:
         self._candidate: Track | None = None
         self._streak = 0
         self._was_followed = False
-        self._age_frames = 0
+        self._age_frames = 0.0
+        self._followed_frames = 0
         self._rivals: list[tuple[Box, int]] = []
+        self._place = ViewerPlace()
+
+    @property
+    def is_guarded(self) -> bool:
+        """Whether somebody is near who may hide the viewer next."""
+        return self._place.is_guarded
+
+    @property
+    def lost_at(self) -> Box | None:
+        """Where the viewer's face was when it was lost; None while it is followed, or where that matters no more."""
+        return self._place.box if self._followed is None else None
+
+    @property
+    def returning(self) -> Track | None:
+        """The track that waits to be the viewer's again; where its face is must be known well."""
+        return self._place.candidate
 
     @property
     def followed(self) -> Track | None:
@@ -89,6 +109,15 @@ class ConsentedTrack:
         """Whether a second face would no longer reopen the choice."""
         return self._followed is not None and self._age_frames >= self._settings.probation_frames
 
+    def forget_place(self) -> None:
+        """Pictures have another shape from now on: where anybody was says nothing any more."""
+        self._place.forget()
+
+    def rescale(self, factor: float) -> None:
+        """Multiply every remembered place, as when the pictures are resized."""
+        self._place.rescale(factor)
+        self._rivals = [(box.scaled(factor), age) for box, age in self._rivals]
+
     def choose(
         self,
         tracks: Sequence[Track],
@@ -96,7 +125,10 @@ class ConsentedTrack:
         width: int,
         height: int,
         rivals: Sequence[Box] = (),
+        glimpses: Sequence[Box] = (),
         is_surveyed: bool = True,
+        is_unlit: bool = False,
+        elapsed_frames: float = 1.0,
     ) -> Choice:
         """Decide for one frame.
 
@@ -105,27 +137,55 @@ class ConsentedTrack:
             width: of the frame, in pixels.
             height: of the frame, in pixels.
             rivals: places that this frame's look found to be like a face, without confirming it.
+            glimpses: faces that this frame's close-up of the viewer's showed beside it.
             is_surveyed: other faces would be seen, were they there; until then nobody is chosen.
+            is_unlit: the picture is too dark to show anybody.
+            elapsed_frames: time since the frame before, in frames of 30 a second.
         """
         visible = [track for track in tracks if track.visible]
         self._remember(rivals)
-        self._age_frames += 1
-        if self._followed is not None and not any(track is self._followed for track in tracks):
-            self._release()
-        if self._followed is not None and (
-            self._touches(self._followed, visible)
-            or (not self.is_settled and self._is_contested(self._followed, visible))
-        ):
-            self._release()
-            return Choice(standing=Standing.AMBIGUOUS, track=None, faces=len(visible))
-        if self._followed is None and is_surveyed:
-            self._seek(visible, width=width, height=height)
-        if self._followed is None:
+        self._age_frames += elapsed_frames
+        self._followed_frames += 1
+        is_open = self._doubt(tracks, visible, glimpses)
+        size = (width, height)
+        if self._followed is not None:
+            self._place.keep(self._followed, visible, glimpses=glimpses, size=size, is_sure=not is_open)
+        else:
+            self._place.wait(visible, glimpses=glimpses, size=size, is_unlit=is_unlit)
+        if self._followed is None and is_surveyed and not is_open:
+            if self._place.box is None:
+                self._seek(visible, width=width, height=height)
+            else:
+                self._followed = self._place.returned(visible)
+        if self._followed is None or is_open:
             standing = Standing.AMBIGUOUS if visible else Standing.NOBODY
             return Choice(standing=standing, track=None, faces=len(visible))
         if not self._followed.visible:
             return Choice(standing=Standing.HIDDEN, track=None, faces=len(visible))
         return Choice(standing=Standing.FOLLOWED, track=self._followed, faces=len(visible))
+
+    def _doubt(self, tracks: Sequence[Track], visible: Sequence[Track], glimpses: Sequence[Box]) -> bool:
+        """Give up a track that may not be the viewer's any more; tell whether this frame leaves the choice open."""
+        followed = self._followed
+        if followed is None:
+            return False
+        is_live = any(track is followed for track in tracks)
+        is_contested = is_live and not self.is_settled and self._is_contested(followed, visible)
+        if is_contested and self._followed_frames <= self._settings.incumbent_frames:
+            self._release()
+            self._place.forget()
+            return True
+        if is_contested:
+            self._age_frames = 0.0
+        if not is_live or self._place.may_be_hidden(followed):
+            self._release()
+            self._place.lose(followed, tracks)
+            return False
+        return (
+            is_contested
+            or self._touches(followed, visible)
+            or any(self._is_touching(followed.box, box) for box in glimpses)
+        )
 
     def _remember(self, rivals: Sequence[Box]) -> None:
         kept = [
@@ -151,16 +211,12 @@ class ConsentedTrack:
         self._followed, self._candidate, self._streak = None, None, 0
 
     def _touches(self, followed: Track, visible: Sequence[Track]) -> bool:
+        return any(self._is_touching(followed.box, other.box) for other in visible if other is not followed)
+
+    def _is_touching(self, a: Box, b: Box) -> bool:
         settings = self._settings
-        for other in visible:
-            if other is followed:
-                continue
-            mean_side = (followed.box.side + other.box.side) / 2
-            if centre_distance(followed.box, other.box) < settings.touch_distance * mean_side:
-                return True
-            if iou(followed.box, other.box) > settings.touch_iou:
-                return True
-        return False
+        mean_side = (a.side + b.side) / 2
+        return centre_distance(a, b) < settings.touch_distance * mean_side or iou(a, b) > settings.touch_iou
 
     def _seek(self, visible: Sequence[Track], *, width: int, height: int) -> None:
         if not visible:
@@ -182,7 +238,8 @@ class ConsentedTrack:
         self._streak = self._streak + 1 if best is self._candidate else 1
         self._candidate = best
         if self._streak >= self._needed(len(ranked)):
-            self._followed, self._was_followed, self._age_frames = best, True, 0
+            self._followed, self._was_followed, self._age_frames = best, True, 0.0
+            self._followed_frames = 0
             self._candidate, self._streak = None, 0
 
     def _needed(self, faces: int) -> int:

@@ -16,6 +16,7 @@ from edge_agent.fallbacks import ALL_FALLBACKS, Fallback
 from edge_agent.frames import Frame, UInt8Array, View, make_view
 from edge_agent.gate import GateSettings, refuse_choice, refuse_quality
 from edge_agent.geometry import Box
+from edge_agent.lost_search import LostSearch
 from edge_agent.schedule import Look, Schedule, are_near
 from edge_agent.search import FaceSearch
 from edge_agent.tracking import MEMORY_FRAMES, Track, Tracker
@@ -32,8 +33,12 @@ _ABSENCE_MAX_US = 2_000_000
 _SAME_SHAPE_MAX = 0.02
 """A size is rounded to even pixels; sides that differ by more from the scaled ones are another shape."""
 
+_ELAPSED_MAX_FRAMES = 6
+"""The choice of the viewer stands after a second of pictures, at least five of them."""
+
 _UNCHOSEN_CLOSE_UP_EVERY = 3
 _UNCHOSEN_CLOSE_UPS_MAX = 2
+_RETURNING_CLOSE_UP_EVERY = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -116,6 +121,7 @@ class FramePipeline:
         self._schedule = Schedule()
         self._viewer = ConsentedTrack()
         self._fallbacks = FallbackSearch(search, fallbacks)
+        self._lost_search = LostSearch(search)
         self._last_place: Box | None = None
         self._last_place_age = 0
         self._before: UInt8Array | None = None
@@ -133,7 +139,8 @@ class FramePipeline:
         elapsed_frames = self._elapsed_frames(frame)
         self._follow_size(frame, view)
         self._advance(frame, view)
-        look, rivals = self._look(frame, view, elapsed_frames=elapsed_frames)
+        look, rivals, glimpses = self._look(frame, view, elapsed_frames=elapsed_frames)
+        glimpses += self._look_where_lost(frame)
         is_unlit = not self._tracker.visible and is_dark(view.grey)
         if not is_unlit:
             self._fall_back(frame)
@@ -142,7 +149,10 @@ class FramePipeline:
             width=frame.width,
             height=frame.height,
             rivals=rivals,
+            glimpses=glimpses,
             is_surveyed=not self._fallbacks.is_surveying,
+            is_unlit=is_unlit,
+            elapsed_frames=min(elapsed_frames, _ELAPSED_MAX_FRAMES),
         )
         self._tracker.settle()
         skip = refuse_choice(choice, dark=choice.faces == 0 and is_unlit)
@@ -159,9 +169,11 @@ class FramePipeline:
         factor = size[0] / before[0]
         if abs(factor * before[1] - size[1]) > _SAME_SHAPE_MAX * size[1]:
             self._tracker.forget()
+            self._viewer.forget_place()
             self._before = self._last_place = None
             return
         self._tracker.rescale(factor)
+        self._viewer.rescale(factor)
         self._last_place = None if self._last_place is None else self._last_place.scaled(factor)
         if self._before is not None:
             self._before = np.asarray(cv2.resize(self._before, view.grey.shape[::-1]), np.uint8)
@@ -180,12 +192,19 @@ class FramePipeline:
             self._tracker.forget()
         return max(1, round(since_us / _NOMINAL_FRAME_US))
 
-    def _look(self, frame: Frame, view: View, *, elapsed_frames: int) -> tuple[Look, tuple[Box, ...]]:
+    def _look(
+        self, frame: Frame, view: View, *, elapsed_frames: int
+    ) -> tuple[Look, tuple[Box, ...], tuple[Box, ...]]:
         followed, is_settled = self._viewer.followed, self._viewer.is_settled
         look = self._schedule.next_look(
-            self._tracker.tracks, followed=followed, is_settled=is_settled, elapsed_frames=elapsed_frames
+            self._tracker.tracks,
+            followed=followed,
+            is_settled=is_settled,
+            is_guarded=self._viewer.is_guarded,
+            elapsed_frames=elapsed_frames,
         )
         rivals: tuple[Box, ...] = ()
+        glimpses: tuple[Box, ...] = ()
         if look is Look.SCAN:
             known = (followed.box,) if followed is not None else ()
             tracked = tuple(track.box for track in self._tracker.tracks if track is not followed)
@@ -194,12 +213,23 @@ class FramePipeline:
             rivals = sighting.rivals
         for track in self._due_tracks(followed, look, is_settled=is_settled):
             roll_deg = eyes_roll_deg(track.landmarks)
-            face = self._search.close_up(frame, track.box, roll_deg=roll_deg, is_quick=track is followed)
+            if track is followed:
+                closer = self._search.close_look(frame, track.box, roll_deg=roll_deg)
+                face, glimpses = closer.face, closer.others
+            else:
+                face = self._search.close_up(frame, track.box, roll_deg=roll_deg)
             if face is not None:
                 self._tracker.support(track, face, fine=True)
             elif track is followed:
                 self._tracker.miss(track)
-        return look, rivals
+        return look, rivals, glimpses
+
+    def _look_where_lost(self, frame: Frame) -> tuple[Box, ...]:
+        """Look around the place where the viewer was lost; return whom else that shows."""
+        tracked = [track.box for track in self._tracker.visible]
+        faces, others = self._lost_search.step(frame, place=self._viewer.lost_at, tracked=tracked)
+        self._tracker.take(faces, fine=True)
+        return others
 
     def _due_tracks(self, followed: Track | None, look: Look, *, is_settled: bool) -> Sequence[Track]:
         """Return the tracks that need a close-up on this frame.
@@ -208,10 +238,18 @@ class FramePipeline:
         fade, or the other of two would seem alone. Tracks that are near another are left out: two close-ups of
         one face would make one track of two.
         """
-        if followed is not None:
-            is_due = self._schedule.is_close_up_due(followed, is_settled=is_settled)
+        if followed is not None and followed in self._tracker.tracks:
+            is_due = self._schedule.is_close_up_due(
+                followed, is_settled=is_settled, is_guarded=self._viewer.is_guarded
+            )
             return [followed] if look is not Look.CARRY and is_due else []
-        tracks = self._tracker.tracks
+        tracks, returning = self._tracker.tracks, self._viewer.returning
+        if (
+            returning is not None
+            and returning in tracks
+            and returning.unrefined_frames >= _RETURNING_CLOSE_UP_EVERY
+        ):
+            return [returning]
         missed = [
             track
             for track in tracks

@@ -33,6 +33,8 @@ class ScheduleSettings:
         choosing_scan_every: while it is open which of several faces is the viewer's.
         eager_frames: scans on every frame for this long after the last face was seen.
         idle_scan_every: after that.
+        weak_agreement: of flow below which somebody may have come before the followed face: a close-up at once.
+        startled_scan_every: and the whole view, if it was not seen just before.
     """
 
     close_up_every: int = 3
@@ -45,6 +47,8 @@ class ScheduleSettings:
     choosing_scan_every: int = 3
     eager_frames: int = 15
     idle_scan_every: int = 3
+    weak_agreement: float = 0.8
+    startled_scan_every: int = 3
 
 
 class Schedule:
@@ -61,6 +65,7 @@ class Schedule:
         *,
         followed: Track | None,
         is_settled: bool = True,
+        is_guarded: bool = False,
         elapsed_frames: int = 1,
     ) -> Look:
         """Choose for this frame, after its tracks were moved by flow.
@@ -69,16 +74,19 @@ class Schedule:
             tracks: all live tracks.
             followed: the viewer's track if one is chosen.
             is_settled: that choice stands, whoever comes into view.
+            is_guarded: somebody near may hide the viewer next.
             elapsed_frames: time since the previous frame, in frames of thirty a second, at least 1.
         """
         self._since_scan += elapsed_frames
-        look = self._choose(tracks, followed, is_settled)
+        look = self._choose(tracks, followed, is_settled, is_guarded)
         self._since_scan = 0 if look is Look.SCAN else self._since_scan
         is_seen = any(track.visible for track in tracks)
         self._since_face = 0 if is_seen else self._since_face + elapsed_frames
         return look
 
-    def _choose(self, tracks: Sequence[Track], followed: Track | None, is_settled: bool) -> Look:
+    def _choose(
+        self, tracks: Sequence[Track], followed: Track | None, is_settled: bool, is_guarded: bool
+    ) -> Look:
         settings, since = self._settings, self._since_scan
         if not tracks:
             wait = 1 if self._since_face < settings.eager_frames else settings.idle_scan_every
@@ -95,16 +103,20 @@ class Schedule:
             )
         else:
             wait = settings.scan_every if is_settled else settings.wary_scan_every
+            if followed.agreement < settings.weak_agreement or is_guarded:
+                wait = settings.startled_scan_every
         if since >= wait:
             return Look.SCAN
-        return Look.CLOSE_UP if self.is_close_up_due(followed, is_settled=is_settled) else Look.CARRY
+        is_due = self.is_close_up_due(followed, is_settled=is_settled, is_guarded=is_guarded)
+        return Look.CLOSE_UP if is_due else Look.CARRY
 
-    def is_close_up_due(self, followed: Track, *, is_settled: bool = True) -> bool:
+    def is_close_up_due(self, followed: Track, *, is_settled: bool = True, is_guarded: bool = False) -> bool:
         """Tell whether the followed track needs a close-up on this frame, also beside a scan."""
         settings = self._settings
         is_steady = is_settled and followed.unrest <= settings.steady_max_unrest
         wait = settings.steady_close_up_every if is_steady else settings.close_up_every
-        return followed.unrefined_frames >= wait or not followed.flowed
+        is_startled = followed.agreement < settings.weak_agreement
+        return is_guarded or is_startled or followed.unrefined_frames >= wait or not followed.flowed
 
 
 def are_near(a: Track, b: Track) -> bool:

@@ -73,6 +73,19 @@ class Sighting:
     rivals: tuple[Box, ...] = ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class CloseLook:
+    """What a close-up showed, in frame pixels.
+
+    Attributes:
+        face: the one that was looked for, None where it is not there.
+        others: boxes of further faces beside it.
+    """
+
+    face: Detection | None
+    others: tuple[Box, ...] = ()
+
+
 class FaceSearch:
     """Two-look search with one network; coordinates in and out are frame pixels."""
 
@@ -157,9 +170,16 @@ class FaceSearch:
             The face whose centre lies nearest to the box's, if within three quarters of its side, else None.
         """
         threshold = self._settings.keep_min_score if min_score is None else min_score
+        return self._look_near(frame, box, self._closer(box, roll_deg, is_quick), min_score=threshold).face
+
+    def close_look(self, frame: Frame, box: Box, *, roll_deg: float = 0.0) -> CloseLook:
+        """Look closely at the face that is followed; tell as well who else is beside it."""
+        glance = self._closer(box, roll_deg, True)
+        return self._look_near(frame, box, glance, min_score=self._settings.keep_min_score)
+
+    def _closer(self, box: Box, roll_deg: float, is_quick: bool) -> Glance:
         region = box.squared(self._settings.close_up_factor)
-        glance = Glance(region=region, roll_deg=self._turn(roll_deg), is_quick=is_quick)
-        return self._look_near(frame, box, glance, min_score=threshold)
+        return Glance(region=region, roll_deg=self._turn(roll_deg), is_quick=is_quick)
 
     def confirming_look(self, frame: Frame, box: Box, *, roll_deg: float = 0.0) -> Detection | None:
         """Look closely at a new place: the first of the two looks that a track begins with."""
@@ -171,7 +191,7 @@ class FaceSearch:
         glance = Glance(
             region=box.squared(settings.mirrored_factor), roll_deg=self._turn(roll_deg), is_mirrored=True
         )
-        return self._look_near(frame, box, glance, min_score=settings.confirm_min_score)
+        return self._look_near(frame, box, glance, min_score=settings.confirm_min_score).face
 
     def propose(self, frame: Frame, glance: Glance) -> tuple[Detection, ...]:
         """Run the network once on a part of the frame; return places worth a close-up, best first."""
@@ -186,10 +206,13 @@ class FaceSearch:
         self.inferences += found is not None
         return found or ()
 
-    def _look_near(self, frame: Frame, box: Box, glance: Glance, *, min_score: float) -> Detection | None:
+    def _look_near(self, frame: Frame, box: Box, glance: Glance, *, min_score: float) -> CloseLook:
         found = self._run(frame, glance, min_score=min_score)
         near = [face for face in found if is_same_place(face.box, box)]
-        return min(near, key=lambda face: centre_distance(face.box, box), default=None)
+        face = min(near, key=lambda face: centre_distance(face.box, box), default=None)
+        least = self._settings.confirm_min_score
+        others = tuple(other.box for other in found if other is not face and other.score >= least)
+        return CloseLook(face=face, others=others)
 
     def _glimpse(self, frame: Frame, box: Box) -> Detection | None:
         return self.close_up(frame, box, min_score=self._settings.rival_close_up_min_score)

@@ -7,7 +7,7 @@ that comes back.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import hypot, inf
 
 import numpy as np
@@ -31,6 +31,16 @@ and a close-up on every third frame, however late a close-up was due."""
 _WEAK_AGREEMENT = 0.8
 """Share of agreeing points below which flow says little about where the landmarks went."""
 
+JUMP_MAX_SHIFT = 0.25
+"""A detection farther from where flow carried a face, in face sides, is of another face, or tells nothing."""
+
+JUMP_MAX_GROWTH = 1.25
+"""The same for its size: larger or smaller by this factor."""
+
+_LOOSE_MAX_SHIFT = 0.5
+_LOOSE_MAX_GROWTH = 1.5
+"""The same where flow has failed, or the face is seen from afar."""
+
 _BLEND = 0.5
 _BLEND_MAX_SHIFT = 0.15
 _MATCH_MIN_IOU = 0.2
@@ -48,6 +58,7 @@ class Track:
         score: of the latest detection.
         visible: a detection or flow supports this very frame.
         flowed: flow carried it to this frame.
+        agreement: share of the followed points that moved alike to this frame; 0 where flow failed.
         unseen_frames: frames since it was last visible.
         undetected_frames: frames since the latest detection.
         unrefined_frames: frames since the latest detection in close-up, or the first from afar after it.
@@ -56,6 +67,7 @@ class Track:
         unrest: what the latest close-up had to correct, in eye distances, and how far the face has moved, grown
             and turned since, in face sides and radians; infinite where flow was weak or a close-up stood alone.
         velocity: pixels per frame, x and y, used only while nothing supports the track.
+        carried: where flow alone would have carried the box since who follows it last set this to the box.
     """
 
     number: int
@@ -64,6 +76,7 @@ class Track:
     score: float
     visible: bool = True
     flowed: bool = False
+    agreement: float = 1.0
     unseen_frames: int = 0
     undetected_frames: int = 0
     unrefined_frames: int = 0
@@ -71,6 +84,10 @@ class Track:
     missed_at_frames: int = 0
     unrest: float = inf
     velocity: tuple[float, float] = (0.0, 0.0)
+    carried: Box = field(default_factory=lambda: Box(x_min=0.0, y_min=0.0, x_max=0.0, y_max=0.0))
+
+    def __post_init__(self) -> None:
+        self.carried = self.box
 
 
 class Tracker:
@@ -95,6 +112,7 @@ class Tracker:
             if before is not None and track.visible:
                 motion = carry(before, after, track.box.scaled(scale))
             track.flowed = motion is not None
+            track.agreement = 0.0 if motion is None else motion.agreement
             if motion is not None:
                 _apply(track, motion, scale)
             else:
@@ -111,7 +129,7 @@ class Tracker:
             factor: new pixels per old one.
         """
         for track in self.tracks:
-            track.box = track.box.scaled(factor)
+            track.box, track.carried = track.box.scaled(factor), track.carried.scaled(factor)
             track.landmarks = np.asarray(track.landmarks * factor, np.float32)
             track.velocity = (track.velocity[0] * factor, track.velocity[1] * factor)
 
@@ -126,7 +144,17 @@ class Tracker:
             track: one of `tracks`.
             detection: the same face on this frame, in frame pixels.
             fine: its landmarks come from a close-up; coarse ones are used only where flow has failed.
+
+        A detection that lies elsewhere than flow carried the face, or is of another size, may be of somebody
+        else: the track ends, and another begins.
         """
+        if _is_jump(track, detection, fine=fine):
+            if track.flowed and not fine:
+                return
+            self.tracks = [other for other in self.tracks if other is not track]
+            if not any(_may_match(other.box, detection.box) for other in self.tracks if other.visible):
+                self._begin(detection)
+            return
         if fine or not track.flowed:
             shift = _correction(track, detection)
             weight = _BLEND if track.flowed and shift < _BLEND_MAX_SHIFT else 1.0
@@ -164,18 +192,19 @@ class Tracker:
                 if _may_match(track.box, detection.box)
             ),
         )
-        supported: dict[int, Track] = {}
+        known = list(self.tracks)
+        taken: set[int] = set()
         used: set[int] = set()
         for _, t, d in pairs:
-            if t in supported or d in used:
+            if t in taken or d in used:
                 continue
-            self.support(self.tracks[t], detections[d], fine=fine)
-            supported[t] = self.tracks[t]
+            self.support(known[t], detections[d], fine=fine)
+            taken.add(t)
             used.add(d)
         for d, detection in enumerate(detections):
             if d not in used:
                 self._begin(detection)
-        return list(supported.values())
+        return [track for t, track in enumerate(known) if t in taken and track in self.tracks]
 
     def settle(self) -> None:
         """End the frame: count unseen frames, drop dead tracks and those that fell onto another."""
@@ -203,16 +232,31 @@ class Tracker:
         self._next_number += 1
 
 
+def _is_jump(track: Track, detection: Detection, *, fine: bool) -> bool:
+    """Tell whether a detection lies where, or is as large as, the face of a track cannot be on this frame."""
+    is_tight = fine and track.flowed
+    most_shift = JUMP_MAX_SHIFT if is_tight else _LOOSE_MAX_SHIFT
+    most_growth = JUMP_MAX_GROWTH if is_tight else _LOOSE_MAX_GROWTH
+    shift = centre_distance(track.box, detection.box) / max(1.0, track.box.side)
+    small, large = sorted((max(1.0, track.box.side), max(1.0, detection.box.side)))
+    return shift > most_shift or large > most_growth * small
+
+
 def _apply(track: Track, motion: Motion, scale: float) -> None:
     """Move a track by a similarity of the view, which `scale` turns into one of the frame."""
     (a, c, shift_x), (b, d, shift_y) = motion.matrix.tolist()
     on_frame = np.asarray(motion.matrix / np.array([1.0, 1.0, scale], np.float32), np.float32)
     track.landmarks = transform_points(on_frame, track.landmarks)
-    old_x, old_y = track.box.centre
-    x, y = a * old_x + c * old_y + shift_x / scale, b * old_x + d * old_y + shift_y / scale
     growth = hypot(a, b)
-    half_width, half_height = track.box.width * growth / 2, track.box.height * growth / 2
-    track.box = Box(x_min=x - half_width, y_min=y - half_height, x_max=x + half_width, y_max=y + half_height)
+
+    def moved(box: Box) -> Box:
+        (x, y), half_width, half_height = box.centre, box.width * growth / 2, box.height * growth / 2
+        x, y = a * x + c * y + shift_x / scale, b * x + d * y + shift_y / scale
+        return Box(x_min=x - half_width, y_min=y - half_height, x_max=x + half_width, y_max=y + half_height)
+
+    old_x, old_y = track.box.centre
+    track.box, track.carried = moved(track.box), moved(track.carried)
+    x, y = track.box.centre
     track.velocity = (x - old_x, y - old_y)
     step = hypot(x - old_x, y - old_y) / max(1.0, track.box.side)
     track.unrest += step + abs(growth - 1.0) + abs(b)

@@ -185,3 +185,57 @@ def test_only_a_visible_track_that_touches_no_other_is_ever_passed_on(frames):
                 continue
             gap = np.hypot(*(np.array(other.box.centre) - np.array(choice.track.box.centre)))
             assert gap >= choosing.touch_distance * (other.box.side + choice.track.box.side) / 2
+
+
+def test_a_track_that_ends_while_somebody_is_near_is_not_followed_by_the_one_that_begins_there():
+    viewer, passing = track(1), track(2, x=160)
+    consented = settled(viewer)
+    for x in range(160, 230, 10):
+        passing.box = track(2, x=x).box
+        consented.choose([viewer, passing], **SIZE)
+    arrived = track(3, x=330)
+    standings = {consented.choose([arrived], **SIZE).standing for _ in range(60)}
+    assert standings == {Standing.AMBIGUOUS}
+
+
+def test_a_viewer_who_was_covered_is_back_when_the_passer_by_is_clear_of_them():
+    viewer, passing = track(1), track(2, x=160)
+    consented = settled(viewer)
+    for x in range(160, 230, 10):
+        passing.box = track(2, x=x).box
+        consented.choose([viewer, passing], **SIZE)
+    for x in range(230, 420, 10):
+        passing.box = track(2, x=x).box
+        assert consented.choose([passing], **SIZE).track is None
+    back = track(3)
+    choices = []
+    for x in range(420, 540, 10):
+        passing.box = track(2, x=x).box
+        choices.append(consented.choose([passing, back], **SIZE))
+    assert all(choice.track in (None, back) for choice in choices)
+    assert [c.standing for c in choices[2:]] == [Standing.FOLLOWED] * 10
+
+
+def test_a_face_in_the_close_up_that_touches_the_viewers_leaves_the_frame_open():
+    viewer = track(1)
+    consented = settled(viewer)
+    choice = consented.choose([viewer], glimpses=[box(350, 260, 60)], **SIZE)
+    assert (choice.standing, choice.track) == (Standing.AMBIGUOUS, None)
+    assert consented.followed is viewer
+
+
+def test_a_rival_who_comes_after_a_third_of_a_second_suspends_the_choice_until_he_leaves():
+    viewer, other = track(1, x=200), track(2, x=500)
+    consented = ConsentedTrack()
+    for _ in range(ChoiceSettings().incumbent_frames + 1):
+        consented.choose([viewer], **SIZE)
+    standings = {consented.choose([viewer, other], **SIZE).standing for _ in range(60)}
+    assert standings == {Standing.AMBIGUOUS}
+    assert consented.choose([viewer], **SIZE).track is viewer
+
+
+def test_on_a_slower_camera_the_choice_stands_after_the_same_time():
+    viewer, consented = track(1), ConsentedTrack()
+    for _ in range(11):
+        consented.choose([viewer], elapsed_frames=3.0, **SIZE)
+    assert consented.is_settled

@@ -115,3 +115,17 @@ def test_a_slower_source_is_looked_at_as_often_in_time():
     viewer = track(unrest=0.0)
     seen = [schedule.next_look([viewer], followed=viewer, elapsed_frames=3) for _ in range(30)]
     assert seen.count(Look.SCAN) == pytest.approx(6, abs=1)
+
+
+def test_where_flow_breaks_up_the_face_is_looked_at_in_close_up_and_soon_the_whole_view():
+    schedule, viewer = Schedule(), track(unrest=0.0)
+    looks(schedule, [viewer], followed=viewer, frames=1)
+    viewer.agreement = 0.7
+    assert looks(schedule, [viewer], followed=viewer, frames=3) == [Look.CLOSE_UP, Look.CLOSE_UP, Look.SCAN]
+
+
+def test_while_somebody_near_may_hide_the_viewer_every_frame_is_looked_at():
+    schedule, viewer = Schedule(), track(unrest=0.0)
+    seen = [schedule.next_look([viewer], followed=viewer, is_guarded=True) for _ in range(12)]
+    assert Look.CARRY not in seen
+    assert seen.count(Look.SCAN) == 4

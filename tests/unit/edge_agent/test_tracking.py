@@ -192,3 +192,49 @@ def test_weak_flow_is_unrest_without_end(carried):
 
 def test_a_track_that_no_close_up_has_corrected_yet_is_not_at_rest():
     assert begin((100, 100)).tracks[0].unrest == float("inf")
+
+
+@pytest.mark.parametrize("place", [(355, 240, 120), (320, 240, 160)], ids=["elsewhere", "of another size"])
+def test_a_close_up_beyond_what_flow_carried_ends_the_track_and_begins_another(paint_faces, place):
+    tracker = Tracker()
+    tracker.take((detection(320, 240, 120),), fine=True)
+    view = cv2.cvtColor(paint_faces([(160, 120, 60)], width=320, height=240), cv2.COLOR_BGR2GRAY)
+    tracker.advance(view, view, scale=0.5)
+    (track,) = tracker.tracks
+    tracker.support(track, detection(*place), fine=True)
+    assert [t.number for t in tracker.tracks] == [2]
+    assert tracker.tracks[0].box.centre == pytest.approx(place[:2])
+
+
+def test_a_close_up_that_shows_the_face_of_another_track_ends_this_one_alone(paint_faces):
+    tracker = Tracker()
+    tracker.take((detection(300, 240, 120), detection(420, 240, 120)), fine=True)
+    view = cv2.cvtColor(
+        paint_faces([(150, 120, 60), (210, 120, 60)], width=320, height=240), cv2.COLOR_BGR2GRAY
+    )
+    tracker.advance(view, view, scale=0.5)
+    tracker.support(tracker.tracks[0], detection(390, 240, 120), fine=True)
+    assert [t.number for t in tracker.tracks] == [2]
+
+
+def test_a_look_from_afar_beyond_what_flow_carried_says_nothing(paint_faces):
+    tracker = Tracker()
+    tracker.take((detection(320, 240, 120),), fine=True)
+    view = cv2.cvtColor(paint_faces([(160, 120, 60)], width=320, height=240), cv2.COLOR_BGR2GRAY)
+    tracker.advance(view, view, scale=0.5)
+    tracker.take((detection(385, 240, 120),), fine=False)
+    (track,) = tracker.tracks
+    assert (track.number, track.undetected_frames) == (1, 1)
+
+
+def test_where_flow_has_failed_a_detection_may_lie_farther_away():
+    tracker = begin((100, 100))
+    tracker.advance(None, np.zeros((240, 320), np.uint8), scale=0.5)
+    tracker.take((detection(145, 100),), fine=True)
+    assert [t.number for t in tracker.tracks] == [1]
+
+
+def test_what_flow_alone_would_have_made_of_a_box_is_remembered(carried):
+    track = carried([(162, 120), (164, 120)], close_up=(328, 240, 120))
+    assert track.carried.centre[0] == pytest.approx(328, abs=1.5)
+    assert track.box.centre[0] > track.carried.centre[0] + 2
