@@ -215,16 +215,16 @@ class Company:
 
     def _whose(self, track: Track, viewer: Box, *, is_open: bool) -> Stranger | None:
         """Return the stranger whom a track shows; None where it may be the viewer's, or nobody's."""
+        settings = self._settings
+        is_elsewhere = not is_open or centre_distance(track.box, viewer) > settings.elsewhere * viewer.side
         for stranger in self._strangers:
             if stranger.number == track.number:
-                if stranger.unseen_frames <= 1:
+                if stranger.unseen_frames <= 1 and (track.flowed or is_elsewhere):
                     return stranger
-                # What was not seen for a moment may be another face by now.
+                # What flow did not carry there, or was not seen for a moment, may be another face by now.
                 stranger.number, stranger.is_unbroken = 0, False
         if track.undetected_frames > 0:
             return None
-        settings = self._settings
-        is_elsewhere = not is_open or centre_distance(track.box, viewer) > settings.elsewhere * viewer.side
         unseen = [
             s
             for s in self._strangers
@@ -236,7 +236,7 @@ class Company:
             )
         ]
         if unseen:
-            stranger = min(unseen, key=lambda s: centre_distance(s.box, track.box))
+            stranger = min(unseen, key=lambda s: (self._is_elsewhere(s), centre_distance(s.box, track.box)))
             stranger.is_unbroken = not is_open
             return stranger
         if not is_elsewhere:

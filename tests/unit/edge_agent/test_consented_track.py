@@ -17,6 +17,7 @@ def track(number, x=320, y=240, side=120, *, visible=True):
         landmarks=np.zeros((6, 2), np.float32),
         score=0.9,
         visible=visible,
+        flowed=visible,
     )
 
 
