@@ -116,6 +116,27 @@ class MediaTimes:
         """Begin the clock at a time stamp before the first picture: of what was there and could not be decoded."""
         self._origin_us = self._last_pts_us = pts_us
 
+    def is_stray(self, before_us: int, stray_us: int, next_pts_us: int | None) -> bool:
+        """Tell whether the latest picture's time stamp was a stray one: far ahead, and the next is where it should be.
+
+        Args:
+            before_us: media time of the picture before it.
+            stray_us: its own.
+            next_pts_us: time stamp of the next.
+        """
+        next_us = self.known(next_pts_us)
+        return (
+            stray_us - before_us > _ABSENT_US
+            and next_us is not None
+            and before_us < next_us < min(stray_us, before_us + _ABSENT_US)
+        )
+
+    def retract(self, before_us: int) -> int:
+        """Take the latest picture's time stamp for none; return its media time."""
+        self._last_us = before_us + round(self.period_us)
+        self._last_pts_us, self._last_stamp_us = self._last_us + (self._origin_us or 0), None
+        return self._last_us
+
     def place(self, pts_us: int | None) -> int:
         """Return the media time of the next picture, in microseconds."""
         step_us = round(self.period_us)
@@ -164,6 +185,12 @@ def moments(decoded: Iterable[Decoded[T]], *, period_us: float) -> Iterator[Mome
             continue
         if held is None:
             lost = _begin_early(times, early, first_us=item.pts_us)
+        if (
+            held is not None
+            and shown is not None
+            and times.is_stray(shown.media_us, held.media_us, item.pts_us)
+        ):
+            held = Moment(media_us=times.retract(shown.media_us), picture=held.picture)
         arrived = Moment(media_us=times.place(item.pts_us), picture=item.picture)
         if held is not None:
             yield from _released(times, shown, held, lost_before, next_us=arrived.media_us)

@@ -38,8 +38,6 @@ class FrameSource(Protocol):
 class CameraDevice:
     """A camera by its number."""
 
-    is_live = True
-
     def __init__(self, number: int, *, fps: float | None = None) -> None:
         """Open the camera and read nothing yet.
 

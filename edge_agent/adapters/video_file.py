@@ -55,8 +55,6 @@ class _Reading:
 class VideoFile:
     """A recording, picture by picture, on its own clock."""
 
-    is_live = False
-
     def __init__(self, path: Path, *, fps: float | None = None) -> None:
         """Open a file and decode its first picture.
 

@@ -97,6 +97,15 @@ def test_a_clock_that_is_reset_in_the_middle_goes_on_where_it_was(leap_ms):
     assert pictures_ms(found) == [n * 40 for n in range(50)]
 
 
+@pytest.mark.parametrize("stray_ms", [60_000, 3 * 3_600_000])
+def test_one_stray_time_stamp_is_none(stray_ms):
+    stamps = [n * 40 for n in range(50)]
+    stamps[20] = stray_ms
+    found = placed([Decoded(pts_us=at * MS, picture="p") for at in stamps], period_ms=40)
+    assert pictures_ms(found) == [n * 40 for n in range(50)]
+    assert gaps_ms(found) == []
+
+
 def test_two_hours_do_not_drift():
     stamps_us = [round(n * 1001e6 / 30_000) for n in range(2 * 3600 * 30)]
     times = [
