@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterator
 from fractions import Fraction
+from typing import cast
 
 import av.error
 from av.container import InputContainer
@@ -174,6 +175,10 @@ class DecodedStream:
             except av.error.FFmpegError:
                 # Damage in the middle: the next call goes on behind it.
                 failures += 1
+            except IndexError:
+                # At the end the library stumbles over streams that began after the file was opened.
+                yield cast(Packet[VideoStream], Packet())
+                return
             else:
                 return
         self._has_broken_off = True
