@@ -177,7 +177,7 @@ class DecodedStream:
                 failures += 1
             except IndexError:
                 # At the end the library stumbles over streams that began after the file was opened.
-                yield cast(Packet[VideoStream], Packet())
+                yield cast("Packet[VideoStream]", Packet())
                 return
             else:
                 return
