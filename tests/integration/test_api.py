@@ -594,6 +594,13 @@ class TestGarbage:
         key = (await studio.make("/v1/keys", latest))["api_key"]
         assert (await studio.ask("GET", "/v1/titles", key=key)).status_code == 200
 
+    async def test_a_key_that_was_made_to_expire_beyond_the_year_9999_goes_on(
+        self, studio: Studio, database: Database
+    ) -> None:
+        with psycopg.connect(database.admin_url) as admin:
+            admin.execute("UPDATE api_key SET expires_at = '10000-01-01 11:59:59+00'")
+        assert (await studio.ask("GET", "/v1/titles")).status_code == 200
+
     async def test_a_method_that_a_path_does_not_take_is_refused_with_those_it_takes(
         self, client: httpx.AsyncClient
     ) -> None:

@@ -15,7 +15,10 @@ INSERT INTO api_key (tenant_id, id, hash, role, scopes, created_at, expires_at)
 VALUES (%(tenant)s, %(id)s, %(hash)s, %(role)s, %(scopes)s, %(now)s, %(expires_at)s)
 
 -- name: find_api_key
-SELECT tenant_id AS tenant, id, hash, role, scopes, created_at, expires_at, revoked_at
+SELECT tenant_id AS tenant, id, hash, role, scopes, created_at, revoked_at,
+    -- PostgreSQL counts years beyond 9999, which no client here can read; such a key was made once.
+    CASE WHEN expires_at > '9999-12-30 00:00:00+00' THEN timestamptz '9999-12-30 00:00:00+00' ELSE expires_at END
+        AS expires_at
 FROM api_key WHERE tenant_id = %(tenant)s AND id = %(id)s
 
 -- name: revoke_api_key
