@@ -11,6 +11,7 @@ const ACK_WAIT_US = 2e6;
 const KEEP_US = 10e6;
 const DRAIN_US = 3e6;
 const BUSY_US = 1e6;
+const PATIENCE_US = 15e6;
 const CLOCK_FIRST_US = 250e3;
 const CLOCK_US = 5e6;
 const TICK_MS = 50;
@@ -190,9 +191,19 @@ function draw(canvas, frame) {
  * Join, consent, connect, send, and say what came back.
  *
  * `strip` takes out what the canvas adds to a JPEG; `spoil` changes each JPEG before it is sealed; `moveAt` is the frame at
- * which a second epoch takes over; `withdraw` ends with a withdrawal, and waits for the proof of the deletion.
+ * which a second epoch takes over; `withdraw` ends with a withdrawal, and waits for the proof of the deletion. Before its
+ * goodbye it waits, a quarter of a minute at most, until `isEnough` of the report: a busy machine is no reason to lose a crop.
  */
-export async function view({ invite, frames, fps, strip = false, spoil = (jpeg) => jpeg, moveAt = -1, withdraw = false }) {
+export async function view({
+  invite,
+  frames,
+  fps,
+  strip = false,
+  spoil = (jpeg) => jpeg,
+  moveAt = -1,
+  withdraw = false,
+  isEnough = ({ sent, acked }) => acked === sent,
+}) {
   const invitation = new Invitation(invite);
   const { notice } = await invitation.join();
   document.body.textContent = notice.text;
@@ -221,6 +232,8 @@ export async function view({ invite, frames, fps, strip = false, spoil = (jpeg) 
     draw(canvas, frame);
     await streaming.frame(spoil(await encodeCrop(canvas, { strip })), monotonicUs());
   }
+  const sentUs = monotonicUs();
+  while (!withdraw && !isEnough(streaming.report) && monotonicUs() - sentUs < PATIENCE_US) await sleep(TICK_MS);
   clearInterval(ticking);
   let deletion = null;
   if (withdraw) {

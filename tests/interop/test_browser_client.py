@@ -47,7 +47,10 @@ async def test_every_crop_of_a_canvas_is_acknowledged(
 
 
 async def test_crops_that_are_refused_are_told_by_reason(platform: StreetPlatform, page: Any) -> None:
-    report = await view(page, await invited(platform), f"frames: 30, fps: 30, spoil: {WITH_EXIF}")
+    told = "({refused}) => refused.content >= 30"
+    report = await view(
+        page, await invited(platform), f"frames: 30, fps: 30, spoil: {WITH_EXIF}, isEnough: {told}"
+    )
     assert (report["sent"], report["acked"]) == (30, 0)
     # repaired frames are refused again, and count again
     assert set(report["refused"]) == {"content"}
