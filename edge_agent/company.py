@@ -36,7 +36,7 @@ class CompanySettings:
     near: float = 2.0
     coming: float = 3.0
     away: float = 1.5
-    apart: float = 1.0
+    apart: float = 0.85
     apart_seen: float = 0.75
     same_person: float = 2.5
     elsewhere: float = 0.8

@@ -135,9 +135,10 @@ class ViewerPlace:
         """
         is_clear = followed.visible and followed.agreement >= self._settings.sure_agreement
         if is_sure and is_clear and followed.undetected_frames == 0:
-            self._box = followed.box
             if not self.is_guarded:
                 followed.carried = followed.box
+            # Of a face that is partly covered the network sees a part: flow knows better where it is.
+            self._box = followed.carried
         self._steady_frames = self._steady_frames + 1 if is_clear and not self.is_guarded else 0
         self._empty_frames = 0
         others = [track for track in visible if track is not followed]
