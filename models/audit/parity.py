@@ -23,7 +23,6 @@ from models.expression.data.corpus import LONDON_ARCHIVE
 from models.expression.data.cutting import cut_largest_face
 from models.expression.data.datasets import decode_picture
 from models.expression.measuring.engines import Predictor
-from models.expression.prior import at_prior
 from models.expression.taxonomy import label_index
 from models.face_detector.still_search import FaceDetector
 
@@ -77,7 +76,7 @@ def read_london(
 
 
 def measure_parity(
-    seen: Seen, predictor: Predictor, rule: AnswerRule, *, carried: Float64Array, wanted: Float64Array
+    seen: Seen, predictor: Predictor, rule: AnswerRule, *, move: Callable[[npt.ArrayLike], Float64Array]
 ) -> dict[str, Any]:
     """Return accuracy and answered share by group.
 
@@ -85,16 +84,13 @@ def measure_parity(
         seen: from `read_london`.
         predictor: the shipped variant.
         rule: the artifact's.
-        carried: prior of its logits, float64 (6,).
-        wanted: prior to answer for, float64 (6,).
+        move: turns its logits into those for the prior to answer for.
 
     Returns:
         n, missed, people, accuracy, and `groups`: by trait, rows of group, people, n, accuracy and answered share, both with 95 %
         intervals by person. Groups of fewer than five people are left out.
     """
-    logits = at_prior(
-        predictor(list(seen.crops)), carried=carried, wanted=wanted, temperature=rule.temperature
-    )
+    logits = move(predictor(list(seen.crops)))
     answers = answer(logits, rule)
     right = (answers.predicted == seen.labels).astype(np.float64)
     answered = (~answers.abstains).astype(np.float64)

@@ -266,8 +266,7 @@ def _parity(request: AuditRequest, rule: AnswerRule) -> dict[str, Any]:
         seen,
         request.engines.int8,
         replace(rule, confident_above=certain),
-        carried=artifact.prior,
-        wanted=np.asarray(PRIORS[UNIFORM]),
+        move=lambda logits: artifact.at_prior(logits, np.asarray(PRIORS[UNIFORM])),
     )
 
 

@@ -222,7 +222,7 @@ def _calibration(manifest: Manifest, figures: Mapping[str, Any]) -> str:
         thresholds = "; ".join(f"{n} {v:.3f}" for n, v in manifest.parameters[CONFIDENT_AT].items())
         lines.append(
             f"`models predict` calls an answer certain from these confidences on, by prior: {thresholds}; there "
-            f"{CERTAIN_HOME:.0%} of each home set's validation pictures and {CERTAIN_SHIFT:.0%} of each other development set's are right."
+            f"{CERTAIN_HOME:.0%} of each home set's validation pictures and {CERTAIN_SHIFT:.0%} of muxspace are right."
         )
     if head.get("accuracy_at_threshold") is not None:
         shipped = figures["sets"]["rafdb"]["int8"]

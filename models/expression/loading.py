@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from models.errors import ManifestError
 from models.expression.own_neutral import read_neutral_logits
-from models.expression.prior import read_prior
+from models.expression.prior import at_prior, read_prior, without_scales
 from models.expression.regions import RegionalCalibration, read_calibration
 from models.expression.scope import ScopeRule
 from models.expression.taxonomy import LABELS, LOGIT_WIDTHS, N_LABELS
@@ -44,6 +44,16 @@ class ExpressionArtifact:
     scope: ScopeRule | None
     prior: npt.NDArray[np.float64]
     neutral_logits: npt.NDArray[np.float64] | None
+
+    def at_prior(self, logits: npt.ArrayLike, wanted: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Return logits that answer for another prior, float64; label scales of earlier artifacts are taken out first.
+
+        Args:
+            logits: (n, 6) or (n, 7), as the network gives them.
+            wanted: prior to answer for, float64 (6,).
+        """
+        plain = without_scales(logits, self.manifest.parameters)
+        return at_prior(plain, carried=self.prior, wanted=wanted, temperature=self.temperature)
 
 
 def load_expression(directory: Path = EXPRESSION_DIR) -> ExpressionArtifact:

@@ -31,8 +31,8 @@ CONFIDENT_AT_HOME = "confident_at_home"
 CONFIDENT_AT = "confident_at"
 """Parameter of a manifest: by named prior, the confidence from which a single picture's answer is called certain."""
 
-CERTAIN_HOME, CERTAIN_SHIFT = 0.95, 0.87
-"""Shares of such answers that are right, at least: of each home set's validation pictures, of each other development set."""
+CERTAIN_HOME, CERTAIN_SHIFT = 0.95, 0.9
+"""Shares of such answers that are right, at least: of each home set's validation pictures, and of muxspace."""
 
 UNIFORM, AUDIENCE, CARRIED = "uniform", "audience", "carried"
 
@@ -98,6 +98,33 @@ def named_prior(name: str, carried: Float64Array) -> Float64Array:
     if name not in PRIORS:
         raise ManifestError(f"no prior is called {name!r}; there are: {', '.join((*PRIORS, CARRIED))}")
     return np.asarray(PRIORS[name], np.float64)
+
+
+def without_scales(logits: npt.ArrayLike, parameters: Mapping[str, Any]) -> Float64Array:
+    """Return logits without the label scales that artifacts up to 0.4.0 have folded in (ADR 0096); others as they come.
+
+    Args:
+        logits: (n, 6) or (n, 7); a seventh stays as it is.
+        parameters: of the manifest.
+
+    Raises:
+        ManifestError: the scales stated are no six figures above 0, or their offsets no six figures.
+    """
+    plain = np.array(logits, np.float64)
+    if "label_scales" not in parameters:
+        return plain
+    stated = parameters["label_scales"], parameters.get("label_offsets")
+    if not all(
+        isinstance(row, list | tuple)
+        and len(row) == N_LABELS
+        and all(isinstance(v, float | int) and np.isfinite(v) for v in row)
+        for row in stated
+    ) or not all(v > 0 for v in stated[0]):
+        raise ManifestError(
+            f"the artifact's label_scales or label_offsets are no {N_LABELS} figures: {stated!r}"
+        )
+    plain[:, :N_LABELS] = (plain[:, :N_LABELS] - np.asarray(stated[1])) / np.asarray(stated[0])
+    return plain
 
 
 def at_prior(

@@ -14,7 +14,7 @@ from models.expression.inference import opt_out_mask
 from models.expression.loading import load_expression
 from models.expression.measuring.engines import litert_predictor
 from models.expression.own_neutral import neutral_offset
-from models.expression.prior import UNIFORM, confident_from, describe_prior, named_prior
+from models.expression.prior import CARRIED, UNIFORM, confident_from, describe_prior, named_prior
 from models.face_crop.quality import is_dark
 from models.face_crop.shrinking import UInt8Array
 from models.face_detector.runtime import Detector
@@ -105,7 +105,7 @@ class PictureReader:
             self._predictor,
             self._artifact,
             opted_out=self._opted_out,
-            prior=self._prior,
+            prior=None if self._stated["name"] == CARRIED else self._prior,
             offset=self._offset,
             confident_above=self._certain,
         )

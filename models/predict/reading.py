@@ -15,7 +15,6 @@ from models.errors import PictureError
 from models.expression.inference import BoolArray, Float64Array, score_logits
 from models.expression.loading import ExpressionArtifact
 from models.expression.measuring.engines import Predictor
-from models.expression.prior import at_prior
 from models.expression.scope import out_of_scope
 from models.expression.taxonomy import LABELS, N_LABELS
 from models.face_crop.alignment import CROP_SIDE_PX, crop_matrix, cut_crop
@@ -151,10 +150,10 @@ def answer(
         return []
     logits = read_logits(samples, predictor)
     moved = np.array(logits, np.float64)
-    if prior is not None:
-        moved = at_prior(moved, carried=artifact.prior, wanted=prior, temperature=artifact.temperature)
     if offset is not None:
         moved[:, :N_LABELS] -= offset
+    if prior is not None:
+        moved = artifact.at_prior(moved, prior)
     scores = score_logits(moved, temperature=artifact.temperature, opted_out=opted_out)
     outside = out_of_scope(logits, artifact.scope, opted_out=opted_out)
     certain = artifact.confident_above if confident_above is None else confident_above

@@ -15,7 +15,7 @@ from models.expression.commands.learning import prepare_backend
 from models.expression.commands.reading import progress_bar
 from models.expression.inference import score_logits
 from models.expression.loading import EXPRESSION_DIR
-from models.expression.prior import CONFIDENT_AT, LOGIT_PRIOR, PRIORS, at_prior, read_prior
+from models.expression.prior import CONFIDENT_AT, LOGIT_PRIOR, PRIORS, read_prior
 
 if TYPE_CHECKING:
     from models.expression.data.development import DevelopmentSet
@@ -95,13 +95,7 @@ def certain(arguments: argparse.Namespace) -> int:
     for name, shares in PRIORS.items():
         probabilities = {
             chosen: score_logits(
-                at_prior(
-                    given,
-                    carried=artifact.prior,
-                    wanted=np.asarray(shares),
-                    temperature=artifact.temperature,
-                ),
-                temperature=artifact.temperature,
+                artifact.at_prior(given, np.asarray(shares)), temperature=artifact.temperature
             ).probabilities
             for chosen, given in logits.items()
         }

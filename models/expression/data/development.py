@@ -36,6 +36,8 @@ Bar = Callable[[str], Callable[[Iterable[Any]], Iterable[Any]]]
 
 HOME_SETS = ("ferplus", "rafdb")
 WARPED = "warped"
+MADE_SETS = (WARPED, SYNTHETIC)
+"""Faces called by what was made or asked for: good for comparing networks, not for saying how often one is right."""
 AT_REST_EACH = 150
 """Faces at rest of each home set, and of FFHQ, that are warped for development."""
 

@@ -20,6 +20,7 @@ from models.expression.data.datasets import read_muxspace
 from models.expression.data.development import DevelopmentSet
 from models.expression.data.splits import Part, guard_training, part_of
 from models.expression.data.unlabelled import SYNTHETIC, part_of_unlabelled, read_faces
+from models.expression.loading import load_expression
 from models.expression.measuring.development import (
     Asked,
     certain_from,
@@ -36,6 +37,7 @@ from models.expression.prior import (
     named_prior,
     read_home_shares,
     read_prior,
+    without_scales,
 )
 from models.expression.taxonomy import LABELS
 
@@ -172,6 +174,27 @@ def test_logits_move_from_one_prior_to_another_and_back() -> None:
     answered = np.exp(at_prior(ignorant, carried=carried, wanted=audience, temperature=0.7) / 0.7)
     assert np.allclose(answered / answered.sum(), audience)
     assert describe_prior("audience", audience)["shares"]["neutral"] == 0.4
+
+
+def test_scales_of_an_earlier_artifact_are_taken_out_before_another_prior_is_put_in() -> None:
+    scales, offsets = np.array([1.1, 0.9, 1.0, 1.0, 1.2, 0.8]), np.array([0.1, 0, 0, -0.1, 0, 0.2])
+    logits = np.random.default_rng(0).normal(0, 2, (9, 7))
+    folded = logits.copy()
+    folded[:, :6] = logits[:, :6] * scales + offsets
+    stated = {"label_scales": scales.tolist(), "label_offsets": offsets.tolist()}
+    assert np.allclose(without_scales(folded, stated), logits)
+    assert np.array_equal(without_scales(folded, {}), folded)
+    artifact = load_expression()
+    plain = without_scales(folded, artifact.manifest.parameters)
+    moved = artifact.at_prior(folded, artifact.prior)
+    assert np.allclose(moved, plain)
+    for wrong in (
+        {"label_scales": [1.0]},
+        {**stated, "label_scales": [0.0] * 6},
+        {"label_scales": [1.0] * 6},
+    ):
+        with pytest.raises(ManifestError, match="label_scales"):
+            without_scales(folded, wrong)
 
 
 def test_a_prior_that_is_none_is_refused() -> None:
