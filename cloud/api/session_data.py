@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cloud.aggregate.latency import classified_histogram
 from cloud.aggregate.packs import count_duplicates
 from cloud.api.context import ApiContext
 from cloud.api.problems import ProblemError
-from cloud.ports.changes import FramesSkipped
 from cloud.ports.records import SessionState
-from cloud.report.traces import FrameCounters, FrameGap, FrameTrace
+from cloud.report.traces import FrameTrace
 from cloud.report.viewers import ViewerTimeline
 from privacy.expressions import Expression
 from privacy.ids import SessionId, TenantId
@@ -61,13 +58,8 @@ async def load_session_data(context: ApiContext, tenant: TenantId, session: Sess
         pseudonym=found.viewer.pseudonym,
         session=str(session),
         trace=FrameTrace.from_records(frames),
-        gaps=await asyncio.to_thread(_frame_gaps, gaps),
-        counters=FrameCounters(
-            captured=counters.captured,
-            with_face=counters.with_face,
-            sent=counters.sent,
-            skipped=counters.skipped,
-        ),
+        gaps=gaps,
+        counters=counters,
         latency={"classified": classified_histogram(frames).tolist(), "committed": committed},
         duplicates=count_duplicates(frames),
         redelivered=await context.timelines.read_redelivered(tenant, session),
@@ -82,16 +74,3 @@ async def load_session_data(context: ApiContext, tenant: TenantId, session: Sess
         duration_ms=found.title.duration_ms,
         viewer=viewer,
     )
-
-
-def _frame_gaps(gaps: Sequence[FramesSkipped]) -> list[FrameGap]:
-    return [
-        FrameGap(
-            first_frame=gap.first_frame,
-            last_frame=gap.last_frame,
-            segment=gap.segment,
-            media_time_ms=gap.media_time_ms,
-            reason=gap.reason,
-        )
-        for gap in gaps
-    ]

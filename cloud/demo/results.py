@@ -19,12 +19,13 @@ import numpy as np
 from cloud.demo.schedule import Schedule, balanced_agreement
 from cloud.demo.studio import Seat
 from cloud.entries import FLAG_GREY, FLAG_LATE, FLAG_OUT_OF_SCOPE, FLAG_UNCERTAIN
+from cloud.ports.changes import Counted, FramesSkipped
 from cloud.report.figures import ScheduledExpression
 from cloud.report.latency import summarise
 from cloud.report.model_note import models_of_rows
 from cloud.report.page import TimelinePage, render_timeline_page
 from cloud.report.tables import seconds_csv
-from cloud.report.traces import FrameCounters, FrameGap, FrameTrace
+from cloud.report.traces import FrameTrace
 from cloud.report.viewers import ViewerTimeline
 from privacy.expressions import EXPRESSIONS, Expression
 
@@ -151,14 +152,14 @@ def viewer_timeline(viewing: Viewing) -> ViewerTimeline:
         session=viewing.seat.session_id,
         trace=_trace(columns),
         gaps=[
-            FrameGap(first_frame=first, last_frame=last, segment=segment, media_time_ms=media_ms, reason=reason)
+            FramesSkipped(first_frame=first, last_frame=last, segment=segment, media_time_ms=media_ms, reason=reason)
             for first, last, segment, media_ms, reason in zip(
                 gaps["first_frame"], gaps["last_frame"], gaps["segment"], gaps["media_time_ms"], gaps["reason"],
                 strict=True,
             )
         ],
         models=models_of_rows(viewing.summary.get("models", ())),
-        counters=FrameCounters(
+        counters=Counted(
             captured=counts["captured"],
             with_face=counts["with_face"],
             sent=counts["sent"],

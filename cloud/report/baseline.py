@@ -16,8 +16,9 @@ from typing import Any
 
 import numpy as np
 
+from cloud.ports.changes import FramesSkipped
 from cloud.report.seconds import bin_seconds
-from cloud.report.traces import Float64Array, FrameGap, FrameTrace
+from cloud.report.traces import Float64Array, FrameTrace
 from privacy.expressions import EXPRESSIONS, Expression
 
 SUFFICIENT_SECONDS = 5
@@ -70,7 +71,7 @@ def viewer_baseline(
     trace: FrameTrace,
     window: BaselineWindow = PREROLL,
     *,
-    gaps: Sequence[FrameGap] = (),
+    gaps: Sequence[FramesSkipped] = (),
     opted_out: frozenset[Expression] = frozenset(),
 ) -> Baseline:
     """Take a viewer's baseline (rules B1, B3).

@@ -11,10 +11,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from cloud.report.traces import Float64Array, FrameGap, FrameTrace, Int64Array, frame_step_ms
+from cloud.ports.changes import FramesSkipped
+from cloud.report.traces import Float64Array, FrameTrace, Int64Array, frame_step_ms
 
 
-def captured_per_second(trace: FrameTrace, gaps: Sequence[FrameGap], *, seconds: int) -> Float64Array:
+def captured_per_second(trace: FrameTrace, gaps: Sequence[FramesSkipped], *, seconds: int) -> Float64Array:
     """Count captured frames by second, stored or missing.
 
     Args:
@@ -36,6 +37,8 @@ def captured_per_second(trace: FrameTrace, gaps: Sequence[FrameGap], *, seconds:
     return np.asarray(stored + _spread(frames, start_ms, end_ms, seconds=seconds))
 
 
+_NONE = np.iinfo(np.int64).max
+
 Runs = tuple[Float64Array, Float64Array, Float64Array]
 """Runs of missing frames: how many, and the media time [start, end) in ms in which they lie; each float64 (n,)."""
 
@@ -54,31 +57,41 @@ def _between(trace: FrameTrace) -> Runs:
     )
 
 
-def _outside(trace: FrameTrace, gaps: Sequence[FrameGap], *, step_ms: float) -> Runs:
+def _outside(trace: FrameTrace, gaps: Sequence[FramesSkipped], *, step_ms: float) -> Runs:
     """Take from the gaps what lies before the first and after the last stored frame of its segment."""
     segment = np.array([gap.segment for gap in gaps], np.int64)
     first = np.array([gap.first_frame for gap in gaps], np.int64)
     last = np.array([gap.last_frame for gap in gaps], np.int64)
     at_ms = np.array([gap.media_time_ms for gap in gaps], np.float64)
-    lowest, highest = _extent(trace, segment)
+    lowest, highest, lowest_ms = _extent(trace, segment)
     until = np.where(first < lowest, np.minimum(last, lowest - 1), last)
     since = np.where(last > highest, np.maximum(first, highest + 1), first)
     before, after = first < lowest, last > highest
-    frames = np.concatenate([(until - first + 1)[before], (last - since + 1)[after & ~before]])
+    leading = (until - first + 1)[before]
+    # up to the first stored frame, where there is one: a camera may have been slower or faster at its start
+    led_ms = np.where(lowest < _NONE, (lowest_ms - at_ms) / np.maximum(lowest - first, 1), step_ms)[before]
+    frames = np.concatenate([leading, (last - since + 1)[after & ~before]])
     start_ms = np.concatenate([at_ms[before], (at_ms + (since - first) * step_ms)[after & ~before]])
-    return frames.astype(np.float64), start_ms, start_ms + frames * step_ms
+    steps_ms = np.concatenate([np.maximum(led_ms, 0.0), np.full((after & ~before).sum(), step_ms)])
+    return frames.astype(np.float64), start_ms, start_ms + frames * steps_ms
 
 
-def _extent(trace: FrameTrace, segment: Int64Array) -> tuple[Int64Array, Int64Array]:
-    """Return, for each of these segments, its lowest and highest stored frame; for one without any, an empty range."""
+def _extent(trace: FrameTrace, segment: Int64Array) -> tuple[Int64Array, Int64Array, Float64Array]:
+    """Return, for each of these segments, its lowest and highest stored frame, with the media time of the lowest.
+
+    A segment without a stored frame has an empty range: from `_NONE` to -1.
+    """
     known, place = np.unique(trace.segment, return_inverse=True)
-    low = np.full(len(known) + 1, np.iinfo(np.int64).max)
+    low = np.full(len(known) + 1, _NONE)
     high = np.full(len(known) + 1, -1)
     np.minimum.at(low, place, trace.frame)
     np.maximum.at(high, place, trace.frame)
+    low_ms = np.zeros(len(known) + 1)
+    is_lowest = trace.frame == low[place]
+    low_ms[place[is_lowest]] = trace.media_time_ms[is_lowest]
     at = np.searchsorted(known, segment)
     at = np.where((at < len(known)) & (np.append(known, -1)[at] == segment), at, len(known))
-    return low[at], high[at]
+    return low[at], high[at], low_ms[at]
 
 
 def _spread(

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from cloud.entries import FLAG_GREY, FLAG_LATE, FLAG_OUT_OF_SCOPE, FLAG_UNCERTAIN
+from cloud.ports.changes import FramesSkipped
 from cloud.report.baseline import Baseline, changes
 from cloud.report.figures import nullable
 from cloud.report.gaps import frame_funnel, gap_frames_by_reason
 from cloud.report.latency import summarise
 from cloud.report.model_note import model_rows
 from cloud.report.seconds import bin_seconds, coverage
-from cloud.report.traces import Float64Array, FrameGap, is_flagged, share_of_frames
+from cloud.report.traces import Float64Array, is_flagged, share_of_frames
 from cloud.report.validity import VALIDITY
 from cloud.report.viewers import ViewerTimeline
 from privacy.expressions import EXPRESSIONS
@@ -85,7 +86,7 @@ def frame_columns(
     }
 
 
-def gap_columns(gaps: Sequence[FrameGap]) -> dict[str, list[Any]]:
+def gap_columns(gaps: Sequence[FramesSkipped]) -> dict[str, list[Any]]:
     """Give the gaps as parallel lists, in order of frames."""
     ordered = sorted(gaps, key=lambda gap: gap.first_frame)
     return {

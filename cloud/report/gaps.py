@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from cloud.report.traces import FrameCounters, FrameGap, FrameTrace, Int64Array
+from cloud.ports.changes import Counted, FramesSkipped
+from cloud.report.traces import FrameTrace, Int64Array
 
 REASON_TEXT = {
     "no_face": "no face in view",
@@ -76,7 +77,7 @@ class FrameFunnel:
     unflagged_lost: int
 
 
-def gap_bands(gaps: Sequence[FrameGap], *, step_ms: float, join_ms: int = 250) -> list[GapBand]:
+def gap_bands(gaps: Sequence[FramesSkipped], *, step_ms: float, join_ms: int = 250) -> list[GapBand]:
     """Turn gaps into bands; those of one reason less than `join_ms` apart become one."""
     joined: list[list[Any]] = []
     for gap in sorted(gaps, key=lambda g: (g.media_time_ms, g.first_frame)):
@@ -177,7 +178,7 @@ def silent_bands(
     ]
 
 
-def gap_frames_by_reason(gaps: Sequence[FrameGap]) -> dict[str, int]:
+def gap_frames_by_reason(gaps: Sequence[FramesSkipped]) -> dict[str, int]:
     """Count missing frames by reason, most frequent first."""
     totals: Counter[str] = Counter()
     for gap in gaps:
@@ -185,7 +186,7 @@ def gap_frames_by_reason(gaps: Sequence[FrameGap]) -> dict[str, int]:
     return dict(totals.most_common())
 
 
-def frame_funnel(trace: FrameTrace, *, gaps: Sequence[FrameGap], counters: FrameCounters) -> FrameFunnel:
+def frame_funnel(trace: FrameTrace, *, gaps: Sequence[FramesSkipped], counters: Counted) -> FrameFunnel:
     """Account for every captured frame.
 
     Before the agent's counters arrive, what is known from frames and gaps stands in for them.

@@ -19,8 +19,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from cloud.entries import FLAG_OUT_OF_SCOPE, FLAG_UNCERTAIN
+from cloud.ports.changes import FramesSkipped
 from cloud.report.captured import captured_per_second
-from cloud.report.traces import BoolArray, Float64Array, FrameGap, FrameTrace, Int64Array
+from cloud.report.traces import BoolArray, Float64Array, FrameTrace, Int64Array
 from privacy.expressions import EXPRESSIONS, Expression
 
 VALID_SHARE = 0.5
@@ -67,7 +68,7 @@ class SecondBins:
 
 def bin_seconds(
     trace: FrameTrace,
-    gaps: Sequence[FrameGap] = (),
+    gaps: Sequence[FramesSkipped] = (),
     *,
     duration_ms: int,
     opted_out: frozenset[Expression] = frozenset(),

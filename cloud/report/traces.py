@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -61,32 +60,6 @@ class FrameTrace:
 
     def __len__(self) -> int:
         return int(self.frame.shape[0])
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FrameGap:
-    """Frames first..last (inclusive) of which no score is stored, for one reason."""
-
-    first_frame: int
-    last_frame: int
-    segment: int
-    media_time_ms: int
-    reason: str
-
-    @property
-    def frames(self) -> int:
-        """How many frames are missing."""
-        return self.last_frame - self.first_frame + 1
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FrameCounters:
-    """The agent's own totals; `skipped` counts captured frames that were not sent, by reason."""
-
-    captured: int = 0
-    with_face: int = 0
-    sent: int = 0
-    skipped: Mapping[str, int] = field(default_factory=dict)
 
 
 def is_flagged(trace: FrameTrace, flag: int) -> BoolArray:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from cloud.ports.changes import Counted, FramesSkipped
 from cloud.ports.scoring import ScoredFrames
 from cloud.report.figures import ScheduledExpression
-from cloud.report.traces import FrameCounters, FrameGap, FrameTrace
+from cloud.report.traces import FrameTrace
 from privacy.expressions import Expression
 
 
@@ -33,8 +34,8 @@ class ViewerTimeline:
     pseudonym: str
     session: str
     trace: FrameTrace
-    gaps: Sequence[FrameGap] = ()
-    counters: FrameCounters = field(default_factory=FrameCounters)
+    gaps: Sequence[FramesSkipped] = ()
+    counters: Counted = field(default_factory=Counted)
     latency: Mapping[str, Sequence[int]] = field(default_factory=dict)
     duplicates: int = 0
     redelivered: int = 0

@@ -13,6 +13,7 @@ import structlog
 
 from cloud.adapters.key_custody import FileKeyCustody, prepare_keys
 from cloud.adapters.postgres.adopted_keys import adopt_keys
+from cloud.adapters.postgres.audit import PostgresAuditLog
 from cloud.adapters.postgres.connection import Pool
 from cloud.adapters.postgres.due_work import PostgresClock, PostgresDueWork
 from cloud.adapters.postgres.erasures import PostgresErasures
@@ -85,6 +86,7 @@ async def run(settings: Settings, *, stop: asyncio.Event) -> None:
                 sealer=TimelineSealer(pool, custody, fold_seconds=fold_seconds),
                 erasures=PostgresErasures(pool, custody),
                 retention=PostgresRetention(pool),
+                audit=PostgresAuditLog(pool),
                 crops=crops,
                 results=results,
                 setups=RedisSetupStore(redis),

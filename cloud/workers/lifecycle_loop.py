@@ -12,6 +12,7 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
+from cloud.adapters.postgres.audit import PostgresAuditLog
 from cloud.adapters.postgres.due_work import ClockReading, DueTenant, PostgresDueWork
 from cloud.adapters.postgres.registry import Registry
 from cloud.adapters.postgres.retention import PostgresRetention
@@ -19,6 +20,7 @@ from cloud.adapters.postgres.sealing import TimelineSealer
 from cloud.lifecycle.clock_guard import ClockGuard, is_time
 from cloud.lifecycle.due import RetentionBounds, retention_bounds, seal_bounds
 from cloud.lifecycle.timeline_blobs import SECOND_DTYPE
+from cloud.ports.changes import FramesSkipped
 from cloud.ports.frames import Records
 from cloud.report.seconds import bin_seconds
 from cloud.report.traces import FrameTrace
@@ -59,6 +61,7 @@ class LifecycleTools(ErasingTools):
     due_work: PostgresDueWork
     sealer: TimelineSealer
     retention: PostgresRetention
+    audit: PostgresAuditLog
     time_store: TimeStore
     cleaner: Cleaner
     clock_confirmed: date | None = None
@@ -137,9 +140,11 @@ class LifecycleLoop:
     async def _enforce_tenant(
         self, tenant: TenantId, bounds: RetentionBounds, now: datetime, worst: dict[str, float]
     ) -> None:
+        tools = self._tools
         if not self._objection:
-            await self._tools.retention.enforce(tenant, bounds=bounds, now=now)
-        for artefact, lag in (await self._tools.retention.measure_lag(tenant, bounds=bounds)).items():
+            await tools.retention.enforce(tenant, bounds=bounds, now=now)
+            await tools.audit.sign_head(tenant, tools.signing_key, now=now)
+        for artefact, lag in (await tools.retention.measure_lag(tenant, bounds=bounds)).items():
             worst[artefact] = max(worst.get(artefact, 0.0), lag.total_seconds())
 
     async def _erase(self) -> None:
@@ -169,10 +174,15 @@ class LifecycleLoop:
                 metrics.SEALED.inc()
 
 
-def fold_seconds(frames: Records, duration_ms: int, opted_out: frozenset[Expression]) -> NDArray[Any]:
+def fold_seconds(
+    frames: Records, gaps: Sequence[FramesSkipped], duration_ms: int, opted_out: frozenset[Expression]
+) -> NDArray[Any]:
     """Fold the viewer's frames into seconds of media time, as the report does (rules S1, S2)."""
     bins = bin_seconds(
-        FrameTrace.from_records(frames[frames["face"] == 0]), duration_ms=duration_ms, opted_out=opted_out
+        FrameTrace.from_records(frames[frames["face"] == 0]),
+        gaps,
+        duration_ms=duration_ms,
+        opted_out=opted_out,
     )
     rows = np.zeros(len(bins), dtype=SECOND_DTYPE)
     rows["second"] = np.arange(len(bins))

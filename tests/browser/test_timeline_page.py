@@ -10,9 +10,10 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 
+from cloud.ports.changes import Counted, FramesSkipped
 from cloud.ports.scoring import ScoredFrames, ScoringModel
 from cloud.report.page import TimelinePage, render_timeline_page
-from cloud.report.traces import FrameCounters, FrameGap, FrameTrace
+from cloud.report.traces import FrameTrace
 from cloud.report.viewers import ViewerTimeline
 from models.manifest import ARTIFACTS_DIR, load_manifest
 from privacy.expressions import Expression
@@ -21,8 +22,8 @@ from tests.browser.conftest import open_tab
 pytestmark = pytest.mark.xdist_group("browser")
 FRAMES = [frame for frame in range(600) if not 150 <= frame < 240 and not 400 <= frame < 405]
 GAPS = [
-    FrameGap(first_frame=150, last_frame=239, segment=0, media_time_ms=5_000, reason="no_face"),
-    FrameGap(first_frame=400, last_frame=404, segment=0, media_time_ms=13_333, reason="busy_channel"),
+    FramesSkipped(first_frame=150, last_frame=239, segment=0, media_time_ms=5_000, reason="no_face"),
+    FramesSkipped(first_frame=400, last_frame=404, segment=0, media_time_ms=13_333, reason="busy_channel"),
 ]
 
 
@@ -44,9 +45,7 @@ def viewer(pseudonym: str, *, opted_out: frozenset[Expression] = frozenset()) ->
             flags=np.zeros(len(frame), np.uint8),
         ),
         gaps=GAPS,
-        counters=FrameCounters(
-            captured=600, with_face=510, sent=505, skipped={"no_face": 90, "busy_channel": 5}
-        ),
+        counters=Counted(captured=600, with_face=510, sent=505, skipped={"no_face": 90, "busy_channel": 5}),
         latency={"classified": [0] * 25 + [505], "committed": [0] * 60 + [505]},
         opted_out=opted_out,
         models=[ScoredFrames(model=installed(), frames=505)],

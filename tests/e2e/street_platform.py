@@ -25,7 +25,6 @@ import psycopg
 from cloud.adapters.key_custody import FileKeyCustody
 from cloud.adapters.postgres.connection import open_pool
 from cloud.adapters.postgres.timelines import Timelines
-from cloud.aggregate.packs import frames_of_packs
 from cloud.demo.agents import Agent, Viewer, _spawn, give_consent, start_agent, withdraw_consent
 from cloud.demo.studio import Seat, Studio
 from cloud.supervisor import Platform, PlatformOptions, running_platform
@@ -166,11 +165,6 @@ class StreetPlatform:
         with psycopg.connect(self.platform.postgres_urls.app_url) as connection:
             connection.execute("SELECT set_config('app.tenant', %s, false)", (tenant,))
             return connection.execute(query, {"session": seat.session_id}).fetchall()
-
-    def stored_frames(self, seat: Seat) -> Any:
-        """The frames in hot packs, decoded from SQL rows."""
-        query = "SELECT face, segment, bucket, mask, slots FROM frame_pack WHERE session_id = %(session)s"
-        return frames_of_packs(self.rows(query, seat))
 
     def files(self) -> Iterator[tuple[Path, bytes]]:
         """Give every file of the platform with its content: state, logs, and PostgreSQL's data, wherever it is."""

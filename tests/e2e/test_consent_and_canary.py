@@ -119,13 +119,13 @@ def test_withdrawing_while_watching_stores_no_further_frame_and_deletes_the_rest
     street.stored_until(viewer.seat, 60)
     began = time.monotonic()
     street.withdraw(viewer)
-    assert len(street.stored_frames(viewer.seat)) == 0 or street.wait_until(
-        lambda: len(street.stored_frames(viewer.seat)) == 0, timeout_s=20
+    assert len(street.kept_frames(viewer.seat)) == 0 or street.wait_until(
+        lambda: len(street.kept_frames(viewer.seat)) == 0, timeout_s=20
     )
     assert street.status_of(agent, timeout_s=20) == 4
     assert time.monotonic() - began < 30, "the agent went on watching"
     time.sleep(3)
-    assert len(street.stored_frames(viewer.seat)) == 0
+    assert len(street.kept_frames(viewer.seat)) == 0
     kinds = street.rows(
         "SELECT kind FROM consent_event WHERE session_id = %(session)s ORDER BY at", viewer.seat
     )

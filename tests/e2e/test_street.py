@@ -58,7 +58,7 @@ def test_a_performed_film_becomes_rows_that_say_what_was_performed(
     assert watched.frames["stored"] >= 0.8 * watched.frames["with_face"]
     agreement = balanced_agreement(schedule, watched.columns["media_time_ms"], leading(watched))
     assert agreement["balanced"] >= 0.6
-    stored = street.stored_frames(seat)
+    stored = street.kept_frames(seat)
     assert sorted(stored["frame"].tolist()) == watched.columns["frame"]
     assert set(stored["probabilities"].astype(int).sum(axis=1).tolist()) == {255}
 
@@ -71,7 +71,7 @@ def test_a_film_of_a_real_person_becomes_rows(street: StreetPlatform, data_folde
     assert_in_its_place(watched)
     assert watched.frames["with_face"] >= 0.95 * looked_at(watched)
     assert watched.frames["stored"] >= 0.8 * watched.frames["with_face"]
-    assert len(street.stored_frames(seat)) == watched.frames["stored"]
+    assert len(street.kept_frames(seat)) == watched.frames["stored"]
 
 
 def test_a_film_without_a_face_leaves_gaps_and_no_row(street: StreetPlatform, tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ def test_a_film_without_a_face_leaves_gaps_and_no_row(street: StreetPlatform, tm
     assert_accounted_for(watched)
     assert watched.frames["stored"] == 0
     assert watched.frames["skipped"]["no_face"] >= 0.5 * watched.frames["captured"]
-    assert len(street.stored_frames(seat)) == 0
+    assert len(street.kept_frames(seat)) == 0
 
 
 def test_an_agent_without_consent_opens_no_camera(street: StreetPlatform, performed_film: Path) -> None:

@@ -106,6 +106,7 @@ class Platform:
             sealer=TimelineSealer(self.pool, self.custody, fold_seconds=fold_seconds),
             erasures=PostgresErasures(self.pool, self.custody),
             retention=PostgresRetention(self.pool),
+            audit=PostgresAuditLog(self.pool),
             crops=self.crops,
             results=self.stream,
             setups=MemorySetupStore(utc_ms=lambda: 0),
@@ -210,7 +211,7 @@ async def test_a_closed_session_is_sealed_and_reads_exactly_as_it_did_hot(
     assert np.array_equal(sealed, hot)
     assert count_rows(database, "frame_pack") == 0
     seconds = await platform.timelines.read_seconds(viewing.tenant, viewing.session)
-    expected = fold_seconds(hot, 60_000, frozenset())
+    expected = fold_seconds(hot, (), 60_000, frozenset())
     assert seconds.tobytes() == expected.tobytes()
     assert seconds["frames"][:3].tolist() == [31, 30, 30]
 
@@ -527,6 +528,7 @@ async def test_the_audit_log_of_a_whole_life_verifies(
         "session.erased",
     ]
     assert len(log.leaves) == 3
+    assert log.checkpoints
     assert verify(platform, log, viewing.tenant)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -11,16 +11,17 @@ from numpy.typing import NDArray
 
 from cloud.adapters.postgres.connection import Pool, tenant_transaction
 from cloud.adapters.postgres.queries import load_queries
-from cloud.adapters.postgres.timelines import read_frames_within
+from cloud.adapters.postgres.timelines import read_frames_within, read_gaps_within
 from cloud.lifecycle.due import SealBounds
 from cloud.lifecycle.timeline_blobs import Level, seal_timeline
+from cloud.ports.changes import FramesSkipped
 from cloud.ports.frames import Records
 from cloud.ports.storage import KeyCustody
 from privacy.expressions import Expression
 from privacy.ids import SessionId, TenantId
 
-FoldSeconds = Callable[[Records, int, frozenset[Expression]], NDArray[Any]]
-"""Frames, length of the title in ms and opted-out expressions in, an array of `SECOND_DTYPE` out."""
+FoldSeconds = Callable[[Records, Sequence[FramesSkipped], int, frozenset[Expression]], NDArray[Any]]
+"""Frames, gaps, length of the title in ms and opted-out expressions in, an array of `SECOND_DTYPE` out."""
 
 _ENDED = frozenset({"withdrawn", "erased"})
 _Q = load_queries("sealing")
@@ -68,7 +69,8 @@ class TimelineSealer:
             frames = await read_frames_within(connection, tenant, session, self._custody)
             if len(frames):
                 opted_out = frozenset(Expression(name) for name in row[1])
-                seconds = self._fold_seconds(frames, row[2], opted_out)
+                gaps = await read_gaps_within(connection, tenant, session)
+                seconds = self._fold_seconds(frames, gaps, row[2], opted_out)
                 key = await asyncio.to_thread(self._custody.key, tenant, session)
                 for level, rows in ((Level.FRAME, frames), (Level.SECOND, seconds)):
                     blob = seal_timeline(key, rows, tenant=tenant, session=session, level=level)

@@ -71,10 +71,7 @@ class Timelines:
     async def read_gaps(self, tenant: TenantId, session: SessionId) -> list[FramesSkipped]:
         """Read the gaps the agent reported, by first frame."""
         async with tenant_transaction(self._pool, tenant) as connection:
-            cursor = await connection.execute(_Q["read_gaps"], {"tenant": tenant, "session": session})
-            rows = await cursor.fetchall()
-        # There may be hundreds of thousands: others are served meanwhile.
-        return await asyncio.to_thread(_gaps_of, rows)
+            return await read_gaps_within(connection, tenant, session)
 
     async def read_segments(self, tenant: TenantId, session: SessionId) -> list[SegmentBegan]:
         """Read the playback segments, in order."""
@@ -130,6 +127,16 @@ def _gaps_of(rows: Sequence[tuple[Any, ...]]) -> list[FramesSkipped]:
         FramesSkipped(first_frame=first, last_frame=last, segment=segment, media_time_ms=at_ms, reason=reason)
         for first, last, segment, at_ms, reason in rows
     ]
+
+
+async def read_gaps_within(
+    connection: Connection, tenant: TenantId, session: SessionId
+) -> list[FramesSkipped]:
+    """Read gaps within the caller's transaction, by first frame."""
+    cursor = await connection.execute(_Q["read_gaps"], {"tenant": tenant, "session": session})
+    rows = await cursor.fetchall()
+    # There may be hundreds of thousands: others are served meanwhile.
+    return await asyncio.to_thread(_gaps_of, rows)
 
 
 async def read_frames_within(

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cloud.entries import FLAG_LATE, FLAG_OUT_OF_SCOPE, FLAG_UNCERTAIN
+from cloud.ports.changes import Counted, FramesSkipped
 from cloud.ports.scoring import ON_DEVICE, ScoredFrames, ScoringModel
 from cloud.report.documents import summary_document
 from cloud.report.figures import ScheduledExpression, timeline_figure
@@ -25,7 +26,7 @@ from cloud.report.panels import percent
 from cloud.report.seconds import bin_seconds, coverage, smooth
 from cloud.report.sections import duration_text, method
 from cloud.report.tables import frames_csv, seconds_csv
-from cloud.report.traces import FrameCounters, FrameGap, FrameTrace, frame_step_ms, share_of_frames
+from cloud.report.traces import FrameTrace, frame_step_ms, share_of_frames
 from models.manifest import ARTIFACTS_DIR, Manifest, load_manifest
 from privacy.expressions import EXPRESSIONS, Expression
 from privacy.wire.messages import SkipReason
@@ -168,6 +169,14 @@ def test_frames_that_are_missing_at_either_end_are_known_from_their_gaps() -> No
     assert bins.valid.tolist() == [False, True, True, False, False]
 
 
+def test_a_gap_before_the_first_frame_is_counted_at_the_rate_of_its_own_time() -> None:
+    times = [3_000 + 100 * n for n in range(20)] + [round(5_000 + n * 1000 / 30) for n in range(60)]
+    trace = make_trace(list(range(30, 110)))
+    trace = replace(trace, media_time_ms=np.array(times, np.int32))
+    bins = bin_seconds(trace, [replace(gap(0, 29, "no_face"), media_time_ms=0)], duration_ms=7_000)
+    assert bins.expected.tolist() == [10, 10, 10, 10, 10, 30, 30]
+
+
 def test_a_gap_that_is_stored_all_the_same_counts_once() -> None:
     bins = bin_seconds(make_trace(list(range(60))), [gap(10, 40, "lost")], duration_ms=2_000)
     assert bins.expected.tolist() == [30, 30]
@@ -195,7 +204,7 @@ def test_no_report_of_gaps_makes_the_count_negative_or_unbounded(
     reported: list[tuple[int, int, int, int]],
 ) -> None:
     gaps = [
-        FrameGap(
+        FramesSkipped(
             first_frame=min(a, b), last_frame=max(a, b), segment=segment, media_time_ms=at, reason="lost"
         )
         for a, b, segment, at in reported
@@ -275,8 +284,8 @@ def test_shares_without_a_frame_have_no_value() -> None:
     assert set(share_of_frames(make_trace([]), opted_out=frozenset()).values()) == {None}
 
 
-def gap(first: int, last: int, reason: str) -> FrameGap:
-    return FrameGap(
+def gap(first: int, last: int, reason: str) -> FramesSkipped:
+    return FramesSkipped(
         first_frame=first, last_frame=last, segment=0, media_time_ms=first * 1000 // 30, reason=reason
     )
 
@@ -303,7 +312,7 @@ def test_the_funnel_accounts_for_every_captured_frame(
     stored: int, lost: int, skipped: dict[str, int], unreported: int, flagged: int
 ) -> None:
     sent = stored + lost
-    counters = FrameCounters(
+    counters = Counted(
         captured=sent + sum(skipped.values()) + unreported, with_face=sent, sent=sent, skipped=skipped
     )
     gaps = [gap(0, flagged - 1, "no_face")] if flagged else []
