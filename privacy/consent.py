@@ -131,21 +131,3 @@ def advance_consent(state: ConsentState, event: ConsentEvent) -> ConsentState:
         return _TRANSITIONS[state, event]
     except KeyError:
         raise ConsentError(f"{event} cannot follow {state}") from None
-
-
-def read_choices(purposes: list[str], opted_out: list[str]) -> ConsentChoices:
-    """Read choices from the names that travel in requests.
-
-    Raises:
-        ConsentError: a name is unknown or given twice.
-    """
-    try:
-        chosen = ConsentChoices(
-            purposes=frozenset(Purpose(name) for name in purposes),
-            opted_out=frozenset(Expression(name) for name in opted_out),
-        )
-    except ValueError:
-        raise ConsentError("unknown purpose or expression") from None
-    if len(chosen.purposes) != len(purposes) or len(chosen.opted_out) != len(opted_out):
-        raise ConsentError("a purpose or expression is given twice")
-    return chosen

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cloud.aggregate.slots import (
-    PACK_BYTES,
     SCORE_DTYPE,
     SLOT_BYTES,
     SLOT_DTYPE,
@@ -143,16 +142,6 @@ def count_duplicates(frames: Records) -> int:
     """Count frames of a face that are stored more than once; anything but 0 is a fault."""
     seen = np.stack([frames["face"].astype(np.int64), frames["frame"].astype(np.int64)])
     return len(frames) - int(np.unique(seen, axis=1).shape[1])
-
-
-def count_frames(mask: int) -> int:
-    """Count the frames that a mask stands for."""
-    return mask.bit_count()
-
-
-def empty_slots() -> bytes:
-    """Give the slots of a pack without frames."""
-    return bytes(PACK_BYTES)
 
 
 def _order(scores: Records, slots: Records) -> NDArray[np.intp]:

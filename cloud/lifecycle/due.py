@@ -6,13 +6,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from privacy.policy import Artefact, Policy
-from privacy.retention import cutoff_utc_us
 
 SEAL_GRACE = timedelta(seconds=3)
 """After a session's end, and after its last frame: what is still on the way arrives first."""
-
-SILENCE = timedelta(seconds=60)
-"""A pack without a new frame for this long is sealed; a live session silent for this long is lost."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -42,16 +38,17 @@ class RetentionBounds:
     audit_entry: datetime
 
 
-def seal_bounds(now: datetime) -> SealBounds:
-    """Give the bounds of sealing."""
-    return SealBounds(closed_before=now - SEAL_GRACE, silent_before=now - SILENCE)
+def seal_bounds(policy: Policy, now: datetime) -> SealBounds:
+    """Return the bounds of sealing: frames stay hot for as long as the policy says, however silent their session is."""
+    silence = timedelta(microseconds=policy.ttl_us(Artefact.HOT_FRAMES))
+    return SealBounds(closed_before=now - SEAL_GRACE, silent_before=now - silence)
 
 
 def retention_bounds(policy: Policy, now: datetime) -> RetentionBounds:
-    """Give the bounds of retention that a policy sets."""
+    """Return the bounds of retention that a policy sets."""
 
     def bound(artefact: Artefact) -> datetime:
-        return from_utc_us(cutoff_utc_us(artefact, now_utc_us=to_utc_us(now), policy=policy))
+        return now - timedelta(microseconds=policy.ttl_us(artefact))
 
     return RetentionBounds(
         hot_frames=bound(Artefact.HOT_FRAMES),
@@ -64,10 +61,5 @@ def retention_bounds(policy: Policy, now: datetime) -> RetentionBounds:
 
 
 def to_utc_us(moment: datetime) -> int:
-    """Give microseconds since the Unix epoch, exactly."""
+    """Return microseconds since the Unix epoch, exactly."""
     return (moment - _EPOCH) // timedelta(microseconds=1)
-
-
-def from_utc_us(utc_us: int) -> datetime:
-    """Give the moment of microseconds since the Unix epoch, exactly."""
-    return _EPOCH + timedelta(microseconds=utc_us)

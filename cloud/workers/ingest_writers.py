@@ -45,11 +45,6 @@ class IngestWriters:
         self._event_queued = asyncio.Event()
         self._failures = 0
 
-    @property
-    def is_failing(self) -> bool:
-        """Whether the last write failed."""
-        return self._failures > 0
-
     def put_crop(self, session: SessionId, crop: SealedCrop) -> None:
         """Queue a crop."""
         self._batcher.add(shard_of(session, shards=self._shards), crop, now_us=_monotonic_us())

@@ -88,7 +88,7 @@ class LifecycleLoop:
         """
         tools = self._tools
         now = tools.clock()
-        seal, retention = seal_bounds(now), retention_bounds(tools.policy, now)
+        seal, retention = seal_bounds(tools.policy, now), retention_bounds(tools.policy, now)
         is_retention_due = is_time(now, last=self._enforced_at, period=RETENTION_PERIOD)
         due = await tools.due_work.list_tenants(
             seal=seal, retention=retention, is_overdue_asked=is_retention_due
@@ -156,7 +156,9 @@ class LifecycleLoop:
         # asked again: retention may just have queued some
         now = tools.clock()
         due = await tools.due_work.list_tenants(
-            seal=seal_bounds(now), retention=retention_bounds(tools.policy, now), is_overdue_asked=False
+            seal=seal_bounds(tools.policy, now),
+            retention=retention_bounds(tools.policy, now),
+            is_overdue_asked=False,
         )
         jobs = [job for one in due if one.to_erase for job in await tools.erasures.list_pending(one.tenant)]
         held = {ErasureReason.RETENTION} if self._objection else set()
@@ -167,7 +169,7 @@ class LifecycleLoop:
     async def _seal_tenant(self, tenant: TenantId) -> None:
         tools = self._tools
         now = tools.clock()
-        bounds = seal_bounds(now)
+        bounds = seal_bounds(tools.policy, now)
         metrics.LOST.inc(await tools.sealer.close_lost(tenant, bounds=bounds, now=now))
         for session in await tools.sealer.find_due(tenant, bounds=bounds):
             if await guarded("seal", tools.sealer.seal(tenant, session, now=now)):

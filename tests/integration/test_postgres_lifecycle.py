@@ -683,7 +683,10 @@ async def test_tenants_without_anything_to_do_are_asked_for_nothing(
     idle = [await platform.registry.create_tenant(name=f"Idle {n}", now=START) for n in range(5)]
     await consented_session(platform.registry, idle[0])
     asked: list[TenantId] = []
-    seal, retention = seal_bounds(platform.now), retention_bounds(platform.policy, platform.now)
+    seal, retention = (
+        seal_bounds(platform.policy, platform.now),
+        retention_bounds(platform.policy, platform.now),
+    )
     for is_overdue_asked in (False, True):
         due = await platform.tools.due_work.list_tenants(
             seal=seal, retention=retention, is_overdue_asked=is_overdue_asked

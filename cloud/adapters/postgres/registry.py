@@ -61,18 +61,6 @@ class Registry(Consents):
             rows = await (await connection.execute(_Q["list_tenants"])).fetchall()
         return [TenantId(row[0]) for row in rows]
 
-    async def get_tenant_name(self, tenant: TenantId) -> str:
-        """Return the studio's name.
-
-        Raises:
-            NotFoundError: no such tenant.
-        """
-        async with tenant_transaction(self._pool, tenant) as connection:
-            row = await (await connection.execute(_Q["get_tenant_name"], {"tenant": tenant})).fetchone()
-        if row is None:
-            raise NotFoundError("no such tenant")
-        return str(row[0])
-
     async def create_api_key(
         self,
         tenant: TenantId,

@@ -14,11 +14,10 @@ from privacy.consent import (
     ConsentState,
     Purpose,
     advance_consent,
-    read_choices,
     refuse_consent,
 )
 from privacy.errors import ConsentError
-from privacy.expressions import EXPRESSIONS, Expression
+from privacy.expressions import EXPRESSIONS
 
 BOTH = frozenset({Purpose.CAPTURE, Purpose.CLOUD_SCORING})
 choices = st.builds(
@@ -86,11 +85,3 @@ def test_withdrawal_is_final() -> None:
     for event in set(ConsentEvent) - {ConsentEvent.WITHDRAWN}:
         with pytest.raises(ConsentError):
             advance_consent(ConsentState.WITHDRAWN, event)
-
-
-def test_choices_are_read_strictly() -> None:
-    chosen = read_choices(["capture", "cloud_scoring"], ["sad"])
-    assert chosen == ConsentChoices(purposes=BOTH, opted_out=frozenset({Expression.SAD}))
-    for purposes, opted_out in ((["Capture"], []), (["capture"], ["fear"]), (["capture", "capture"], [])):
-        with pytest.raises(ConsentError):
-            read_choices(purposes, opted_out)

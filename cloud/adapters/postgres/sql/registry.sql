@@ -7,9 +7,6 @@ INSERT INTO platform.tenant_directory (tenant_id, created_at) VALUES (%(tenant)s
 -- name: list_tenants
 SELECT tenant_id FROM platform.tenant_directory ORDER BY created_at, tenant_id
 
--- name: get_tenant_name
-SELECT name FROM tenant WHERE tenant_id = %(tenant)s
-
 -- name: insert_api_key
 INSERT INTO api_key (tenant_id, id, hash, role, scopes, created_at, expires_at)
 VALUES (%(tenant)s, %(id)s, %(hash)s, %(role)s, %(scopes)s, %(now)s, %(expires_at)s)
