@@ -18,8 +18,8 @@ from typing import Any, Protocol, cast
 
 import structlog
 
-from cloud.adapters.hardening import forbid_core_dumps
 from cloud.config import Role, Settings
+from cloud.hardening import forbid_core_dumps
 
 SUPERVISED = "COUNTENANCE_SUPERVISED"
 """Set in the environment of a supervisor's children: they stop when their parent is gone."""
@@ -28,10 +28,10 @@ _PARENT_CHECK_S = 1.0
 
 PROCESS_MODULES: Mapping[Role, str] = {
     Role.API: "cloud.api.server",
-    Role.INGEST: "cloud.workers.ingest",
-    Role.CLASSIFY: "cloud.workers.classify",
-    Role.AGGREGATE: "cloud.workers.aggregate",
-    Role.LIFECYCLE: "cloud.workers.lifecycle",
+    Role.INGEST: "cloud.ingest.server",
+    Role.CLASSIFY: "cloud.classify.worker",
+    Role.AGGREGATE: "cloud.aggregate.worker",
+    Role.LIFECYCLE: "cloud.lifecycle.worker",
 }
 """Each has `async def run(settings, *, stop)`."""
 

@@ -243,9 +243,9 @@ def _add_state(parser: argparse.ArgumentParser) -> None:
 
 
 def _init(arguments: argparse.Namespace) -> int:
-    from cloud.adapters.hardening import forbid_core_dumps
-    from cloud.adapters.key_custody import prepare_keys
-    from cloud.platform_keys import init_state
+    from cloud.hardening import forbid_core_dumps
+    from cloud.keys.custody import prepare_keys
+    from cloud.keys.platform_keys import init_state
 
     forbid_core_dumps()
     state = arguments.state.expanduser().resolve()
@@ -261,7 +261,7 @@ def _init(arguments: argparse.Namespace) -> int:
 
 
 def _migrate(arguments: argparse.Namespace) -> int:
-    from cloud.adapters.postgres.migrate import migrate
+    from cloud.database.migrate import migrate
 
     settings = load_settings(Role.MIGRATE, flags=_flags(arguments))
     applied = migrate(settings.database_owner_url)

@@ -25,8 +25,8 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from cloud.config import Bind, LogFormat, Settings
-from cloud.serving.connections import ConnectionLimits
-from cloud.serving.http_server import serve_app
+from cloud.web.connections import ConnectionLimits
+from cloud.web.http_server import serve_app
 from privacy.redaction import redact_event
 
 Readiness = Callable[[], Awaitable[Mapping[str, str]]]

@@ -14,15 +14,15 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cloud.adapters.hardening import forbid_core_dumps
-from cloud.adapters.key_custody import prepare_keys
 from cloud.bootstrap import PROCESS_MODULES, SUPERVISED
 from cloud.children import Child, Echo, cut_log
 from cloud.config import ICE_ROLES, KEY_ROLES, PAGE_ROLES, PREFIX, SETTINGS_OF, ClassifierEngine, Role
 from cloud.embedded import postgres, redis
 from cloud.embedded.ports import free_port
 from cloud.errors import CloudError, ConfigError, StoreError
-from cloud.platform_keys import ensure_pool_key, init_state, read_admin_token
+from cloud.hardening import forbid_core_dumps
+from cloud.keys.custody import prepare_keys
+from cloud.keys.platform_keys import ensure_pool_key, init_state, read_admin_token
 
 READY_TIMEOUT_S = 60.0
 SERVER_CHECK_S = 0.5
@@ -166,7 +166,7 @@ async def running_platform(
 
 
 def _migrate(owner_url: str) -> None:
-    from cloud.adapters.postgres.migrate import migrate
+    from cloud.database.migrate import migrate
 
     migrate(owner_url)
 

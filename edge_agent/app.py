@@ -10,37 +10,37 @@ from functools import partial
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from edge_agent.adapters.aiortc_peer import AiortcPeer
-from edge_agent.adapters.api_client import ApiClient, IceServer
-from edge_agent.adapters.camera import CameraDevice, open_source, quiet_opencv
-from edge_agent.adapters.clocks import PlatformClock, monotonic_us
-from edge_agent.adapters.credential_store import CredentialStore
-from edge_agent.adapters.detector_selection import detector_manifest, load_selected, select_detector
-from edge_agent.adapters.hardening import forbid_core_dumps
-from edge_agent.adapters.signalling_client import SignallingClient
-from edge_agent.adapters.video_file import VideoFile
+from edge_agent.camera.capture import CaptureSettings, CaptureThread
+from edge_agent.camera.latest import LatestFrame
+from edge_agent.camera.source import CameraDevice, open_source, quiet_opencv
+from edge_agent.camera.video_file import VideoFile
+from edge_agent.clocks import PlatformClock, monotonic_us
 from edge_agent.config import RunSettings
-from edge_agent.consenting import JoinInfo, check_receipt, pool_key
+from edge_agent.consent.api_client import ApiClient, IceServer
+from edge_agent.consent.consenting import JoinInfo, check_receipt, pool_key
+from edge_agent.consent.credential_store import CredentialStore
 from edge_agent.errors import AgentError, ConsentMissingError, InviteError, PlatformError, RevokedError
+from edge_agent.hardening import forbid_core_dumps
 from edge_agent.invite import Invite
-from edge_agent.loops.capture import CaptureSettings, CaptureThread
-from edge_agent.loops.latest import LatestFrame
-from edge_agent.loops.link import LinkFactories
-from edge_agent.loops.live_run import LiveRun
-from edge_agent.loops.send import SendContext, SendLoop
-from edge_agent.loops.vision import Seen, VisionThread
-from edge_agent.pipeline import FramePipeline
-from edge_agent.playback import MediaClock
-from edge_agent.search import FaceSearch
-from edge_agent.summary import RunSummary
-from privacy.ids import SessionId, TenantId
-from privacy.keys import PoolPublicKey
-from privacy.payload import max_content_bytes
-from privacy.receipts import ReceiptClaims, receipt_digest
-from privacy.sealing import SessionSealer
-from privacy.wire import limits
-from privacy.wire.messages import MINOR
-from privacy.wire.sender import SenderSession
+from edge_agent.session.aiortc_peer import AiortcPeer
+from edge_agent.session.link import LinkFactories
+from edge_agent.session.live_run import LiveRun
+from edge_agent.session.playback import MediaClock
+from edge_agent.session.send import SendContext, SendLoop
+from edge_agent.session.signaling_client import SignallingClient
+from edge_agent.session.summary import RunSummary
+from edge_agent.session.vision import Seen, VisionThread
+from edge_agent.tracking.detector_selection import detector_manifest, load_selected, select_detector
+from edge_agent.tracking.pipeline import FramePipeline
+from edge_agent.tracking.search import FaceSearch
+from privacy.crypto.keys import PoolPublicKey
+from privacy.crypto.sealing import SessionSealer
+from privacy.governance.receipts import ReceiptClaims, receipt_digest
+from privacy.protocol import limits
+from privacy.protocol.ids import SessionId, TenantId
+from privacy.protocol.messages import MINOR
+from privacy.protocol.payload import max_content_bytes
+from privacy.protocol.sender import SenderSession
 
 HTTP_UNAUTHORISED, HTTP_GONE = 401, 410
 RENEW_KEY_BEFORE_US = 30 * 60 * 1_000_000

@@ -21,7 +21,7 @@ from edge_agent.invite import Invite, parse_invite
 from privacy.redaction import redact_event
 
 if TYPE_CHECKING:
-    from edge_agent.search import FaceSearch
+    from edge_agent.tracking.search import FaceSearch
 
 EXIT_OK, EXIT_ERROR, EXIT_USAGE, EXIT_NO_CONSENT, EXIT_REVOKED = 0, 1, 2, 3, 4
 
@@ -72,9 +72,9 @@ def _with_names(argv: Sequence[str]) -> list[str]:
 
 
 def _consent(arguments: argparse.Namespace) -> int:
-    from edge_agent.adapters.credential_store import CredentialStore
-    from edge_agent.consent_dialogue import GivenAnswers, give_consent
-    from edge_agent.consenting import parse_expressions, parse_purposes
+    from edge_agent.consent.consenting import parse_expressions, parse_purposes
+    from edge_agent.consent.credential_store import CredentialStore
+    from edge_agent.consent.dialogue import GivenAnswers, give_consent
 
     unattended = arguments.accept is not None
     given = GivenAnswers(
@@ -124,7 +124,7 @@ def _run(arguments: argparse.Namespace) -> int:
         is_quiet=arguments.quiet,
     )
     from edge_agent.app import RunResult, run_agent
-    from edge_agent.summary import refusal_words
+    from edge_agent.session.summary import refusal_words
 
     async def until_stopped() -> RunResult:
         stop = asyncio.Event()
@@ -159,9 +159,9 @@ def _status_line(is_quiet: bool) -> Callable[[str], None]:
 
 
 def _withdraw(arguments: argparse.Namespace) -> int:
-    from edge_agent.adapters.api_client import ApiClient
-    from edge_agent.adapters.credential_store import CredentialStore
-    from edge_agent.withdrawal import WAIT_S, withdraw
+    from edge_agent.consent.api_client import ApiClient
+    from edge_agent.consent.credential_store import CredentialStore
+    from edge_agent.consent.withdrawal import WAIT_S, withdraw
 
     invite = _invite(arguments)
     deletion = withdraw(
@@ -208,7 +208,7 @@ def _preview(arguments: argparse.Namespace) -> int:
 
 
 def _rehearse(arguments: argparse.Namespace) -> int:
-    from edge_agent.adapters.clocks import utc_us
+    from edge_agent.clocks import utc_us
     from edge_agent.rehearsal import Rehearsal, rehearse
 
     search, detector_id = _face_search(arguments)
@@ -230,9 +230,9 @@ def _bench_films(arguments: argparse.Namespace) -> int:
 
 
 def _face_search(arguments: argparse.Namespace) -> tuple[FaceSearch, int]:
-    from edge_agent.adapters.credential_store import CredentialStore
-    from edge_agent.adapters.detector_selection import detector_manifest, load_selected, select_detector
-    from edge_agent.search import FaceSearch
+    from edge_agent.consent.credential_store import CredentialStore
+    from edge_agent.tracking.detector_selection import detector_manifest, load_selected, select_detector
+    from edge_agent.tracking.search import FaceSearch
 
     manifest = detector_manifest()
     choice = select_detector(arguments.detector, CredentialStore(arguments.home).home, manifest)

@@ -8,15 +8,15 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from edge_agent.adapters.api_client import ApiClient
-from edge_agent.adapters.camera import open_source, quiet_opencv
-from edge_agent.adapters.clocks import utc_us
-from edge_agent.adapters.credential_store import CredentialStore
-from edge_agent.adapters.detector_selection import detector_manifest, measure_and_remember
 from edge_agent.app import ask_receipt
+from edge_agent.camera.frames import as_bgr
+from edge_agent.camera.source import open_source, quiet_opencv
+from edge_agent.clocks import utc_us
+from edge_agent.consent.api_client import ApiClient
+from edge_agent.consent.credential_store import CredentialStore
 from edge_agent.errors import AgentError, CameraError
-from edge_agent.frames import as_bgr
 from edge_agent.invite import Invite
+from edge_agent.tracking.detector_selection import detector_manifest, measure_and_remember
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,20 +22,20 @@ import msgspec
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from edge_agent.encoding import LADDER, Step
+from edge_agent.camera.frames import FRAME_SIDE_MIN_PX, Frame, UInt8Array, as_bgr
 from edge_agent.errors import FrameError, PlatformError, SettingError
-from edge_agent.frames import FRAME_SIDE_MIN_PX, Frame, UInt8Array, as_bgr
-from edge_agent.pipeline import FramePipeline, Outcome
-from edge_agent.sealed import seal_outcome
-from edge_agent.search import FaceSearch
+from edge_agent.session.sealed import seal_outcome
+from edge_agent.tracking.crop_encoding import LADDER, Step
+from edge_agent.tracking.pipeline import FramePipeline, Outcome
+from edge_agent.tracking.search import FaceSearch
+from privacy.crypto.jws import load_public_key
+from privacy.crypto.keys import PoolPublicKey, verify_bundle
+from privacy.crypto.sealing import SessionSealer
 from privacy.errors import KeyringError, SealingError, SignatureError
-from privacy.ids import SessionId, TenantId
-from privacy.jws import load_public_key
-from privacy.keys import PoolPublicKey, verify_bundle
-from privacy.payload import max_content_bytes
-from privacy.sealing import SessionSealer
-from privacy.wire import limits
-from privacy.wire.messages import SessionSetup, SkipReason
+from privacy.protocol import limits
+from privacy.protocol.ids import SessionId, TenantId
+from privacy.protocol.messages import SessionSetup, SkipReason
+from privacy.protocol.payload import max_content_bytes
 
 LOOKS = 2
 """Frames that a picture is held in view at least."""

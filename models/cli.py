@@ -9,9 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from models.arguments import above_zero, whole_number
 from models.errors import ModelsError
 from models.expression.loading import EXPRESSION_DIR
+from models.runtime.arguments import above_zero, whole_number
 
 _EXAMPLES = """\
 examples:
@@ -29,13 +29,13 @@ file,label[,split], or pictures as [split/]label/picture.jpg. Test splits are ne
 """
 
 
-LEARNING = "models.expression.commands.learning"
-DISTILLING = "models.expression.commands.distilling"
-EXPORTING = "models.expression.commands.exporting"
-MEASURING = "models.expression.commands.measuring"
-DEVELOPING = "models.expression.commands.developing"
-BROADENING = "models.expression.commands.broadening"
-AVERAGING = "models.expression.commands.averaging"
+LEARNING = "models.training.expression.commands.training"
+DISTILLING = "models.training.expression.commands.distilling"
+EXPORTING = "models.training.expression.commands.exporting"
+MEASURING = "models.training.expression.commands.evaluation"
+DEVELOPING = "models.training.expression.commands.developing"
+BROADENING = "models.training.expression.commands.broadening"
+AVERAGING = "models.training.expression.commands.averaging"
 
 
 def add_models_commands(subparsers: Any) -> None:

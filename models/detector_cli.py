@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from models.arguments import whole_number
 from models.errors import ModelsError
-from models.writing import check_place, write_figures
+from models.runtime.arguments import whole_number
+from models.runtime.writing import check_place, write_figures
 
 _BUILD_EXAMPLES = """examples:
   countenance models detector build --data ../data --out out/detector
@@ -84,8 +84,8 @@ def _command(commands: Any, name: str, summary: str, examples: str) -> argparse.
 def _build(arguments: argparse.Namespace) -> int:
     from tqdm import tqdm
 
-    from models.face_detector.making.build import NARROWING_STEPS, STEPS, build_artifact
-    from models.face_detector.making.wheel import obtain_wheel
+    from models.training.face_detector.building.build import NARROWING_STEPS, STEPS, build_artifact
+    from models.training.face_detector.building.wheel import obtain_wheel
 
     try:
         steps = STEPS + (NARROWING_STEPS if arguments.narrow else 0)
@@ -116,12 +116,12 @@ def _build(arguments: argparse.Namespace) -> int:
 def _rehearse(arguments: argparse.Namespace) -> int:
     from tqdm import tqdm
 
-    from models.face_detector.making.representative import composed_scenes
-    from models.face_detector.making.wheel import obtain_wheel
-    from models.face_detector.measuring.evaluate import ORIGINAL
-    from models.face_detector.measuring.rehearse import REHEARSAL_SEED, rehearse
     from models.face_detector.runtime import Detector
-    from models.manifest import ARTIFACTS_DIR, load_manifest
+    from models.runtime.manifest import ARTIFACTS_DIR, load_manifest
+    from models.training.face_detector.building.representative import composed_scenes
+    from models.training.face_detector.building.wheel import obtain_wheel
+    from models.training.face_detector.evaluation.evaluate import ORIGINAL
+    from models.training.face_detector.evaluation.rehearse import REHEARSAL_SEED, rehearse
 
     try:
         check_place(arguments.out)
@@ -144,9 +144,9 @@ def _rehearse(arguments: argparse.Namespace) -> int:
 def _evaluate(arguments: argparse.Namespace) -> int:
     from tqdm import tqdm
 
-    from models.face_detector.making.wheel import obtain_wheel
-    from models.face_detector.measuring.evaluate import evaluate, write_headline
-    from models.manifest import ARTIFACTS_DIR, load_manifest
+    from models.runtime.manifest import ARTIFACTS_DIR, load_manifest
+    from models.training.face_detector.building.wheel import obtain_wheel
+    from models.training.face_detector.evaluation.evaluate import evaluate, write_headline
 
     try:
         check_place(arguments.out)

@@ -8,7 +8,7 @@ import numpy as np
 
 from models.expression.loading import ExpressionArtifact, load_expression
 from models.expression.taxonomy import LABELS
-from models.manifest import Manifest, TensorSpec, describe_file, write_manifest
+from models.runtime.manifest import Manifest, TensorSpec, describe_file, write_manifest
 
 SIDE_PX = 24
 SEVEN_PARAMETERS = {
@@ -44,7 +44,7 @@ def make_seven_logit_artifact(directory: Path) -> ExpressionArtifact:
     """Write an untrained artifact of seven logits, int8, float and Keras; needs TensorFlow."""
     import keras
 
-    from models.expression.exporting.quantise import save_bytes, to_float_tflite, to_int8_tflite
+    from models.training.expression.exporting.quantise import save_bytes, to_float_tflite, to_int8_tflite
 
     keras.utils.set_random_seed(7)
     crop = keras.Input((SIDE_PX, SIDE_PX, 1), name="crop")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cloud.adapters.key_custody import FileKeyCustody, prepare_keys
+from cloud.keys.custody import FileKeyCustody, prepare_keys
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ import contextlib
 from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 from websockets.asyncio.client import ClientConnection, connect
 
-from privacy.envelope import DatagramKind, wrap_datagram
-from privacy.wire.codec import decode_control_from_ingest, decode_signalling, encode_message
-from privacy.wire.messages import Answer, Offer, Refused, SessionSetup
+from privacy.protocol.codec import decode_control_from_ingest, decode_signalling, encode_message
+from privacy.protocol.envelope import DatagramKind, wrap_datagram
+from privacy.protocol.messages import Answer, Offer, Refused, SessionSetup
 
 
 class OfferingPeer:

@@ -14,11 +14,11 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from cloud.adapters.postgres.connection import Pool, open_pool
-from cloud.adapters.postgres.migrate import migrate
-from cloud.adapters.postgres.registry import Registry
+from cloud.consents.registry import Registry
+from cloud.database.connection import Pool, open_pool
+from cloud.database.migrate import migrate
 from cloud.embedded import postgres
-from privacy.ids import SessionId, TenantId
+from privacy.protocol.ids import SessionId, TenantId
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 

@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 from redis.asyncio import Redis
 
-from cloud.adapters.redis_connection import connect
 from cloud.embedded import redis as embedded
+from cloud.streams.redis_connection import connect
 
 
 @pytest.fixture(scope="session")

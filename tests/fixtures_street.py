@@ -12,16 +12,16 @@ import cv2
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from cloud.entries import SealedCrop
-from privacy.consent import Purpose
-from privacy.envelope import Codec
-from privacy.expressions import Expression
-from privacy.ids import SessionId, TenantId
-from privacy.keys import MemoryKeyring, PoolPrivateKey, generate_pool_key
-from privacy.payload import Features
-from privacy.receipts import ReceiptClaims, receipt_digest, sign_receipt
-from privacy.sealing import SessionSealer
-from privacy.tickets import TicketClaims, sign_ticket
+from cloud.streams.entries import SealedCrop
+from privacy.crypto.keys import MemoryKeyring, PoolPrivateKey, generate_pool_key
+from privacy.crypto.sealing import SessionSealer
+from privacy.governance.consent import Purpose
+from privacy.governance.receipts import ReceiptClaims, receipt_digest, sign_receipt
+from privacy.governance.tickets import TicketClaims, sign_ticket
+from privacy.protocol.envelope import Codec
+from privacy.protocol.expressions import Expression
+from privacy.protocol.ids import SessionId, TenantId
+from privacy.protocol.payload import Features
 
 Check = Callable[[], bool | Awaitable[bool]]
 

@@ -7,9 +7,8 @@ from uuid import UUID
 
 import msgspec
 
-from cloud.entries import SessionEvent
 from cloud.errors import EntryError
-from cloud.ports.changes import (
+from cloud.results.changes import (
     Change,
     Connected,
     Counted,
@@ -19,8 +18,9 @@ from cloud.ports.changes import (
     SegmentBegan,
     SessionChange,
 )
-from privacy.ids import SessionId, TenantId
-from privacy.wire.messages import Counters, Gap, Segment
+from cloud.streams.entries import SessionEvent
+from privacy.protocol.ids import SessionId, TenantId
+from privacy.protocol.messages import Counters, Gap, Segment
 
 _INT32_MAX = 2**31 - 1
 _INT64_MAX = 2**63 - 1

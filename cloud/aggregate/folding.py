@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from cloud.aggregate.changes import read_change
-from cloud.aggregate.packs import build_packs
-from cloud.aggregate.slots import ScoredBatch, read_scores
-from cloud.entries import decode_event
 from cloud.errors import EntryError
-from cloud.ports.changes import SessionChange
-from cloud.ports.storage import LatencyCounts, Pack, TenantBatch
-from cloud.ports.streams import Delivery, DurableAck, EntryKind
-from privacy.ids import SessionId, TenantId
+from cloud.results.changes import SessionChange
+from cloud.results.packs import build_packs
+from cloud.results.slots import ScoredBatch, read_scores
+from cloud.results.storage import LatencyCounts, Pack, TenantBatch
+from cloud.streams.entries import decode_event
+from cloud.streams.ports import Delivery, DurableAck, EntryKind
+from privacy.protocol.ids import SessionId, TenantId
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from cloud.ports.storage import Lease
+from cloud.results.storage import Lease
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,13 +10,13 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
 from cloud.api.context import ApiContext
-from cloud.api.cross_origin import JoinFromPages
-from cloud.api.middleware import BodyLimit, ReservedPlaces, Surround
 from cloud.api.openapi import describe
-from cloud.api.problems import add_problem_handlers
 from cloud.api.routes import join, models, privacy, results, sessions, studies, studios
 from cloud.dashboard.pages import dashboard_routes
 from cloud.observability import probe_routes
+from cloud.web.cross_origin import JoinFromPages
+from cloud.web.middleware import BodyLimit, ReservedPlaces, Surround
+from cloud.web.problems import add_problem_handlers
 
 API_VERSION = "1"
 

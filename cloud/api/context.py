@@ -12,14 +12,14 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from fastapi import Depends
 from starlette.requests import Request
 
-from cloud.adapters.postgres.registry import Registry
-from cloud.adapters.postgres.timelines import Timelines
-from cloud.api.attempts import LAST_RESORT_WIDTH, FailureLimiter
 from cloud.api.ending import Ender
 from cloud.api.revoking import Revoker
 from cloud.config import Settings
+from cloud.consents.registry import Registry
 from cloud.observability import Readiness
-from privacy.policy import Policy
+from cloud.results.timelines import Timelines
+from cloud.web.attempts import LAST_RESORT_WIDTH, FailureLimiter
+from privacy.governance.policy import Policy
 from privacy.redaction import Secret
 
 

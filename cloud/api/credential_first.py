@@ -16,7 +16,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from cloud.api.context import ApiContext, context_of
-from cloud.api.problems import ProblemError
 from cloud.api.security import (
     admitted_admin,
     admitted_agent,
@@ -24,6 +23,7 @@ from cloud.api.security import (
     admitted_key,
     admitted_withdrawing_agent,
 )
+from cloud.web.problems import ProblemError
 
 Admission = Callable[[ApiContext, Request], Awaitable[object]]
 

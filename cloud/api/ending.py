@@ -2,7 +2,7 @@
 
 Rule C5: whatever one of the stores does, the other is used at once. What is not done when the answer is due goes on here
 until it is; where somebody holds the session's row, the database itself keeps the ending queued
-(`cloud.adapters.postgres.endings`).
+(`cloud.consents.endings`).
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import structlog
 
 from cloud.api.revoking import Revoker
 from cloud.errors import CloudError, StoreError
-from cloud.ports.records import ErasureJob
-from privacy.ids import SessionId
+from cloud.sessions.records import ErasureJob
+from privacy.protocol.ids import SessionId
 
 ANSWER_WITHIN_S = 0.8
 """Whoever ends a session is answered within a second, also when a store does not answer."""

@@ -14,7 +14,7 @@ import secrets
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from privacy.ids import SessionId, TenantId
+from privacy.protocol.ids import SessionId, TenantId
 
 SECRET_BYTES = 32
 TAG_BYTES = 16

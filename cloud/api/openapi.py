@@ -13,8 +13,8 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from cloud.serving.problem_json import MEDIA_TYPE, PROBLEM_TYPE
-from privacy.policy import Policy
+from cloud.web.problem_json import MEDIA_TYPE, PROBLEM_TYPE
+from privacy.governance.policy import Policy
 
 Schema = dict[str, Any]
 

@@ -16,11 +16,11 @@ import msgspec
 from pydantic import BaseModel
 
 from cloud.api import schemas
-from privacy.erasure import DeletionDocument
-from privacy.keys import BundleDocument
-from privacy.receipts import receipt_schema
-from privacy.tickets import TicketDocument
-from privacy.wire.messages import (
+from privacy.crypto.keys import BundleDocument
+from privacy.governance.erasure import DeletionDocument
+from privacy.governance.receipts import receipt_schema
+from privacy.governance.tickets import TicketDocument
+from privacy.protocol.messages import (
     Answer,
     ControlFromAgent,
     ControlFromIngest,

@@ -8,7 +8,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 
 from cloud.api.schemas import Sha256Hex
-from privacy.expressions import Expression
+from privacy.protocol.expressions import Expression
 
 Share = float | None
 """In [0, 1]; null where there is none, which is never the same as 0."""

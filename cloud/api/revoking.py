@@ -11,8 +11,8 @@ import asyncio
 import structlog
 
 from cloud.errors import StreamError, UnmarkedError
-from cloud.ports.streams import Revocations
-from privacy.ids import SessionId
+from cloud.streams.ports import Revocations
+from privacy.protocol.ids import SessionId
 
 RETRY_S = 0.5
 OWED_MAX = 10_000

@@ -10,7 +10,7 @@ from uuid import UUID
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from cloud.api.security import KeyRole, Scope
-from cloud.ports.records import (
+from cloud.sessions.records import (
     ConsentEventRecord,
     SessionRecord,
     StudyContext,
@@ -18,10 +18,10 @@ from cloud.ports.records import (
     TitleRecord,
     ViewerRecord,
 )
-from privacy.consent import Purpose
-from privacy.expressions import Expression
-from privacy.jws import encode_base64url
-from privacy.notices import LOCALES
+from privacy.crypto.jws import encode_base64url
+from privacy.governance.consent import Purpose
+from privacy.governance.notices import LOCALES
+from privacy.protocol.expressions import Expression
 
 DAY_MS = 86_400_000
 

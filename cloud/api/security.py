@@ -8,7 +8,7 @@
 
 The tenant is in the credential because rows of a tenant can only be seen inside its own transaction.
 Secrets are compared in constant time, and every failure looks the same from outside. Failures are counted
-(`cloud.api.attempts`); whoever withdraws or erases is looked at however many there were. To withdraw, and to fetch
+(`cloud.web.attempts`); whoever withdraws or erases is looked at however many there were. To withdraw, and to fetch
 the receipt of a deletion, the token's own tag is enough (`cloud.api.join_tokens`).
 """
 
@@ -30,14 +30,14 @@ from fastapi.security import APIKeyHeader, HTTPBearer
 from prometheus_client import Counter
 from starlette.requests import Request
 
-from cloud.adapters.postgres.registry import Registry
-from cloud.api.attempts import Attempt
 from cloud.api.context import ApiContext, Context
 from cloud.api.join_tokens import is_genuine
-from cloud.api.problems import ProblemError, too_many_failures, unauthorised
-from cloud.ports.records import SessionContext
-from cloud.serving.connections import source_of
-from privacy.ids import SessionId, TenantId
+from cloud.consents.registry import Registry
+from cloud.sessions.records import SessionContext
+from cloud.web.attempts import Attempt
+from cloud.web.connections import source_of
+from cloud.web.problems import ProblemError, too_many_failures, unauthorised
+from privacy.protocol.ids import SessionId, TenantId
 
 Admitted = TypeVar("Admitted")
 

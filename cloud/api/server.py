@@ -10,23 +10,23 @@ from datetime import datetime
 import structlog
 from redis.asyncio import Redis
 
-from cloud.adapters.key_custody import FileKeyCustody
-from cloud.adapters.postgres.connection import Pool, open_pool
-from cloud.adapters.postgres.health import find_fault as postgres_fault
-from cloud.adapters.postgres.registry import Registry
-from cloud.adapters.postgres.timelines import Timelines
-from cloud.adapters.redis_connection import connect
-from cloud.adapters.redis_connection import find_fault as redis_fault
-from cloud.adapters.redis_sessions import RedisRevocations
 from cloud.api.app import create_app
 from cloud.api.context import ApiContext, utc_now
 from cloud.api.ending import Ender
 from cloud.api.revoking import Revoker
 from cloud.config import Settings
+from cloud.consents.registry import Registry
+from cloud.database.connection import Pool, open_pool
+from cloud.database.health import find_fault as postgres_fault
+from cloud.keys.custody import FileKeyCustody
+from cloud.keys.platform_keys import load_signing_key, read_admin_token, read_key_bundle
 from cloud.observability import OK, Readiness, serve_ops
-from cloud.platform_keys import load_signing_key, read_admin_token, read_key_bundle
-from cloud.serving.http_server import serve_app
-from privacy.policy import load_policy
+from cloud.results.timelines import Timelines
+from cloud.streams.redis_connection import connect
+from cloud.streams.redis_connection import find_fault as redis_fault
+from cloud.streams.redis_sessions import RedisRevocations
+from cloud.web.http_server import serve_app
+from privacy.governance.policy import load_policy
 from privacy.redaction import Secret
 
 log = structlog.get_logger(__name__)

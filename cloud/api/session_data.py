@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cloud.aggregate.latency import classified_histogram
-from cloud.aggregate.packs import count_duplicates
+from cloud.analytics.traces import FrameTrace
 from cloud.api.context import ApiContext
-from cloud.api.problems import ProblemError
-from cloud.ports.records import SessionState
-from cloud.report.traces import FrameTrace
-from cloud.report.viewers import ViewerTimeline
-from privacy.expressions import Expression
-from privacy.ids import SessionId, TenantId
+from cloud.reports.viewers import ViewerTimeline
+from cloud.results.latency import classified_histogram
+from cloud.results.packs import count_duplicates
+from cloud.sessions.records import SessionState
+from cloud.web.problems import ProblemError
+from privacy.protocol.expressions import Expression
+from privacy.protocol.ids import SessionId, TenantId
 
 VIEWER_FACE = 0
 """Only the consented viewer's face is ever sealed, and it is always the first."""

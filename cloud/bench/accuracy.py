@@ -27,9 +27,9 @@ def compare_accuracy(directory: Path, data: Path) -> dict[str, Any]:
     Raises:
         ModelsError: there is no test set, or the artifact is damaged.
     """
-    from models.expression.measuring.engines import keras_predictor, litert_predictor
-    from models.expression.measuring.evaluate import load_test_sets
-    from models.expression.measuring.scoring import paired_difference_interval
+    from models.training.expression.evaluation.engines import keras_predictor, litert_predictor
+    from models.training.expression.evaluation.evaluate import load_test_sets
+    from models.training.expression.evaluation.scoring import paired_difference_interval
 
     artifact = load_expression(directory)
     manifest, side = artifact.manifest, artifact.input_side_px

@@ -21,19 +21,19 @@ import msgspec
 import numpy as np
 import psycopg
 
-from cloud.adapters.postgres.connection import open_pool
-from cloud.adapters.postgres.leases import PostgresLeaseStore
-from cloud.adapters.postgres.migrate import migrate
-from cloud.adapters.postgres.registry import Registry
-from cloud.adapters.postgres.results import PostgresResultStore
+from cloud.aggregate.leases import PostgresLeaseStore
+from cloud.aggregate.loop import AggregateLoop
 from cloud.bench.report import describe_machine, write_benchmark
+from cloud.consents.registry import Registry
+from cloud.database.connection import open_pool
+from cloud.database.migrate import migrate
 from cloud.embedded import postgres
-from cloud.entries import ScoreRecord, SessionEvent, encode_event, encode_scores, shard_of
-from cloud.ports.scoring import ScoringModel
-from cloud.ports.storage import Lease
-from cloud.ports.streams import Append, Delivery, DurableAck, EntryKind
-from cloud.workers.aggregate_loop import AggregateLoop
-from privacy.ids import SessionId, TenantId
+from cloud.results.repository import PostgresResultStore
+from cloud.results.storage import Lease
+from cloud.streams.entries import ScoreRecord, SessionEvent, encode_event, encode_scores, shard_of
+from cloud.streams.ports import Append, Delivery, DurableAck, EntryKind
+from cloud.streams.scoring import ScoringModel
+from privacy.protocol.ids import SessionId, TenantId
 
 SHARDS = 16
 FPS = 30

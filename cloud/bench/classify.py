@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cloud.adapters.litert_classifier import find_variant
-from cloud.adapters.tensorflow_classifier import has_gpu_device
 from cloud.bench.accuracy import compare_accuracy
 from cloud.bench.classify_cells import (
     NO_GPU,
@@ -28,6 +26,8 @@ from cloud.bench.expression_engines import FLOAT32, INT8, KERAS_PREDICT, TF_FUNC
 from cloud.bench.instruction_sets import Level, cpu_flags, levels_below, name_best
 from cloud.bench.isolated import in_fresh_process
 from cloud.bench.report import busy_note, describe_machine, write_benchmark
+from cloud.classify.litert_classifier import find_variant
+from cloud.classify.tensorflow_classifier import has_gpu_device
 from models.expression.loading import EXPRESSION_DIR, load_expression
 
 THREADS = (1, 2)

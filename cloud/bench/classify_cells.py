@@ -87,7 +87,7 @@ def time_surroundings(directory: Path, *, seconds: float) -> dict[str, Any]:
 
 def measure_gpu(directory: Path) -> dict[str, Any]:
     """Measure throughput on the GPU that TensorFlow sees, or say that there is none."""
-    from cloud.adapters.tensorflow_classifier import open_tensorflow, visible_gpus
+    from cloud.classify.tensorflow_classifier import open_tensorflow, visible_gpus
 
     if not visible_gpus():
         return NO_GPU

@@ -22,8 +22,13 @@ def compare_recall(data: Path, directory: Path | None) -> dict[str, Any]:
         DatasetError: a set is missing or malformed.
         DemoError: MediaPipe's file is missing.
     """
-    from models.face_detector.measuring.evaluate import ORIGINAL, find_faces, paired_difference, recalls
     from models.face_detector.runtime import Detector
+    from models.training.face_detector.evaluation.evaluate import (
+        ORIGINAL,
+        find_faces,
+        paired_difference,
+        recalls,
+    )
 
     manifest = detector_manifest(directory)
     variants = our_variants(manifest)

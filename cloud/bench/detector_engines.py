@@ -24,7 +24,7 @@ from models.face_detector.decoding import (
     short_range_anchors,
 )
 from models.face_detector.preprocessing import letterbox_frame
-from models.manifest import ARTIFACTS_DIR, Manifest, load_manifest
+from models.runtime.manifest import ARTIFACTS_DIR, Manifest, load_manifest
 
 UInt8Array = npt.NDArray[np.uint8]
 

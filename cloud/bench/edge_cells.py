@@ -88,7 +88,7 @@ def middle_frame(film: Path) -> UInt8Array:
         DemoError: it cannot be read.
     """
     from models.errors import DatasetError
-    from models.face_detector.measuring.truth import read_clip
+    from models.training.face_detector.evaluation.truth import read_clip
 
     try:
         frames = list(read_clip(film))

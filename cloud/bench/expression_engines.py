@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from cloud.adapters.litert_classifier import LiteRtClassifier, find_variant, scoring_model
 from cloud.bench.timing import Runner
-from cloud.ports.classifier import Float32Array
+from cloud.classify.classifier import Float32Array
+from cloud.classify.litert_classifier import LiteRtClassifier, find_variant, scoring_model
 from models.expression.loading import ExpressionArtifact
 
 INT8, FLOAT32 = "LiteRT int8", "LiteRT float32"
@@ -62,7 +62,7 @@ class TensorFlowEngines:
     """
 
     def __init__(self, artifact: ExpressionArtifact, *, threads: int) -> None:
-        from cloud.adapters.tensorflow_classifier import open_tensorflow
+        from cloud.classify.tensorflow_classifier import open_tensorflow
 
         limit_tensorflow(threads)
         self._function = open_tensorflow(artifact)
@@ -82,7 +82,7 @@ def limit_tensorflow(threads: int) -> None:
     Raises:
         ConfigError: TensorFlow is not installed.
     """
-    from cloud.adapters.tensorflow_classifier import visible_gpus
+    from cloud.classify.tensorflow_classifier import visible_gpus
 
     visible_gpus()
     import tensorflow as tf

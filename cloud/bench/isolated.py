@@ -10,7 +10,7 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import ParamSpec, TypeVar
 
 from cloud.errors import DemoError
-from models.quiet import quiet_standard_error
+from models.runtime.quiet import quiet_standard_error
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from privacy.envelope import Codec, Header
 from privacy.errors import ContentError
+from privacy.protocol.envelope import Codec, Header
 
 UInt8Array = npt.NDArray[np.uint8]
 
@@ -17,7 +17,7 @@ def decode_crop(header: Header, content: bytes | memoryview) -> UInt8Array:
 
     Args:
         header: authenticated header; its codec is a crop codec.
-        content: opened content that passed `privacy.content.check_content` for this header, which refuses
+        content: opened content that passed `privacy.protocol.content.check_content` for this header, which refuses
             image bombs while they are still a few bytes. It is read where it lies.
 
     Returns:

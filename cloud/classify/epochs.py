@@ -2,9 +2,9 @@
 
 Rules (protocol.md, sealed crop):
 
-C1  Setup, receipt and device belong together, and the receipt permits sending (`privacy.admission`): the
+C1  Setup, receipt and device belong together, and the receipt permits sending (`privacy.governance.admission`): the
     worker trusts neither ingest nor Redis.
-C2  The setup opens with one of the pool's keys (`privacy.opening`).
+C2  The setup opens with one of the pool's keys (`privacy.crypto.opening`).
 C3  An epoch ends with its setup or with its receipt, whichever is first.
 C4  A revoked session's epochs are forgotten and never opened again; so are those under an earlier receipt than the
     one in force.
@@ -20,12 +20,12 @@ import numpy.typing as npt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from models.expression.inference import opt_out_mask
-from privacy.admission import admit_setup
-from privacy.binding import receipt_digest
-from privacy.ids import SessionId, TenantId
-from privacy.keys import Keyring
-from privacy.opening import CLOCK_SKEW_US, OpenSession, open_setup
-from privacy.wire.messages import SessionSetup
+from privacy.crypto.binding import receipt_digest
+from privacy.crypto.keys import Keyring
+from privacy.crypto.opening import CLOCK_SKEW_US, OpenSession, open_setup
+from privacy.governance.admission import admit_setup
+from privacy.protocol.ids import SessionId, TenantId
+from privacy.protocol.messages import SessionSetup
 
 EPOCHS_MAX = 4_096
 REVOKED_MAX = 65_536

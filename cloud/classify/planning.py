@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cloud.ports.classifier import BATCH_SIZES
+from cloud.classify.classifier import BATCH_SIZES
 
 PADDING_WORTH = 0.7
 """On a CPU a padded slot costs as much as a real one: pad only a batch that is at least this full."""

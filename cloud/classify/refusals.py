@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Mapping
 from enum import StrEnum
 
-from cloud.ports.streams import CropRefusals
-from privacy.ids import SessionId
+from cloud.streams.ports import CropRefusals
+from privacy.protocol.ids import SessionId
 
 SESSIONS_MAX = 4_096
 """Sessions remembered between two tellings; what is refused of more is in the metrics alone."""

@@ -16,11 +16,12 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from cloud.classify.classifier import Classifier
 from cloud.classify.decoding import decode_crop
 from cloud.classify.epochs import EpochBook, EpochKey, OpenEpoch
 from cloud.classify.planning import plan_batches
 from cloud.classify.refusals import Refusal
-from cloud.entries import (
+from cloud.streams.entries import (
     FLAG_GREY,
     FLAG_LATE,
     FLAG_ON_DEVICE,
@@ -29,17 +30,16 @@ from cloud.entries import (
     ScoreRecord,
     SealedCrop,
 )
-from cloud.ports.classifier import Classifier
 from models.expression.inference import FULL_SCALE, score_logits, store_probabilities
 from models.expression.preprocessing import prepare_batch
 from models.expression.regions import Calibration, RegionalCalibration
 from models.expression.scope import ScopeRule, out_of_scope
-from privacy.content import Scores, check_content, decode_scores_content
-from privacy.envelope import Codec, Header, decode_envelope
+from privacy.crypto.opening import PLAINTEXT_MAX_BYTES
 from privacy.errors import ContentError, EnvelopeError, OpeningError, PayloadError, WireError
-from privacy.ids import SessionId
-from privacy.opening import PLAINTEXT_MAX_BYTES
-from privacy.wire import limits
+from privacy.protocol import limits
+from privacy.protocol.content import Scores, check_content, decode_scores_content
+from privacy.protocol.envelope import Codec, Header, decode_envelope
+from privacy.protocol.ids import SessionId
 
 BoolArray = npt.NDArray[np.bool_]
 Float32Array = npt.NDArray[np.float32]

@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from cloud.report.page import report_script_digests
+from cloud.reports.page import report_script_digests
 
 
 def dashboard_routes() -> list[Route]:

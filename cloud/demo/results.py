@@ -16,18 +16,18 @@ from typing import Any
 
 import numpy as np
 
+from cloud.analytics.latency import summarise
+from cloud.analytics.traces import FrameTrace
 from cloud.demo.schedule import Schedule, balanced_agreement
 from cloud.demo.studio import Seat
-from cloud.entries import FLAG_GREY, FLAG_LATE, FLAG_OUT_OF_SCOPE, FLAG_UNCERTAIN
-from cloud.ports.changes import Counted, FramesSkipped
-from cloud.report.figures import ScheduledExpression
-from cloud.report.latency import summarise
-from cloud.report.model_note import models_of_rows
-from cloud.report.page import TimelinePage, render_timeline_page
-from cloud.report.tables import seconds_csv
-from cloud.report.traces import FrameTrace
-from cloud.report.viewers import ViewerTimeline
-from privacy.expressions import EXPRESSIONS, Expression
+from cloud.reports.figures import ScheduledExpression
+from cloud.reports.model_note import models_of_rows
+from cloud.reports.page import TimelinePage, render_timeline_page
+from cloud.reports.tables import seconds_csv
+from cloud.reports.viewers import ViewerTimeline
+from cloud.results.changes import Counted, FramesSkipped
+from cloud.streams.entries import FLAG_GREY, FLAG_LATE, FLAG_OUT_OF_SCOPE, FLAG_UNCERTAIN
+from privacy.protocol.expressions import EXPRESSIONS, Expression
 
 LATENCIES = {"captured_to_classified": "classified", "captured_to_committed": "committed"}
 

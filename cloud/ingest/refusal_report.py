@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
-from privacy.wire.messages import REFUSAL_REASONS, Refusals
+from privacy.protocol.messages import REFUSAL_REASONS, Refusals
 
 MINOR_WITH_REFUSALS = 1
 COUNT_MAX = (1 << 32) - 1

@@ -1,6 +1,6 @@
 """What one admitted connection may put on the streams.
 
-`privacy.wire.receiver` checks; this module turns what passed into stream entries and session events.
+`privacy.protocol.receiver` checks; this module turns what passed into stream entries and session events.
 Nothing is opened: ingest holds no key.
 """
 
@@ -11,18 +11,18 @@ from enum import StrEnum
 
 import msgspec
 
-from cloud.entries import SealedCrop, SessionEvent
+from cloud.streams.entries import SealedCrop, SessionEvent
 from privacy.errors import MessageError
-from privacy.ids import SessionId, TenantId
-from privacy.wire.codec import encode_message
-from privacy.wire.messages import Bye, ControlFromAgent, Counters, Gap, RefusalReason, Segment, Withdraw
-from privacy.wire.receiver import ReceiverSession
+from privacy.protocol.codec import encode_message
+from privacy.protocol.ids import SessionId, TenantId
+from privacy.protocol.messages import Bye, ControlFromAgent, Counters, Gap, RefusalReason, Segment, Withdraw
+from privacy.protocol.receiver import ReceiverSession
 
 MALFORMED_CONTROL = "malformed_control"
 
 
 class EventKind(StrEnum):
-    """Kinds of session events; see `cloud.entries.SessionEvent`."""
+    """Kinds of session events; see `cloud.streams.entries.SessionEvent`."""
 
     CONNECTED = "connected"
     SEGMENT = "segment"

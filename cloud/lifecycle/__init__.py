@@ -8,7 +8,7 @@ Rules, cited by number:
       key-encryption key; both are in no database.
 * L3  Sealing moves frames: they are sealed and their packs deleted in one transaction.
 * L4  What the policy gives a time to live is deleted when it is due; how late that is, is measured.
-* L5  An erasure runs in the order of `privacy.erasure`, leaves no row but the tombstone and the evidence
+* L5  An erasure runs in the order of `privacy.governance.erasure`, leaves no row but the tombstone and the evidence
       of consent, and is receipted in the transaction that deletes.
 * L6  A clock that may be wrong deletes nothing for its age (`clock_guard`).
 """

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from privacy.policy import Artefact, Policy
+from privacy.governance.policy import Artefact, Policy
 
 SEAL_GRACE = timedelta(seconds=3)
 """After a session's end, and after its last frame: what is still on the way arrives first."""

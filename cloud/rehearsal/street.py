@@ -16,12 +16,12 @@ from typing import Self, TypeVar
 
 import msgspec
 
-from cloud.adapters.litert_classifier import open_litert
+from cloud.classify.litert_classifier import open_litert
 from cloud.classify.stage import ScoringRules
 from cloud.errors import DemoError
 from cloud.rehearsal.worker import RehearsalWorker
 from models.expression.loading import ExpressionArtifact
-from privacy.wire.messages import SessionSetup
+from privacy.protocol.messages import SessionSetup
 
 Heard = TypeVar("Heard")
 

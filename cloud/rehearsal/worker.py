@@ -13,16 +13,16 @@ import numpy as np
 import numpy.typing as npt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from cloud.classify.classifier import Classifier
 from cloud.classify.epochs import EpochBook, open_epoch
 from cloud.classify.stage import ScoringRules, classify_faces, open_crops
-from cloud.entries import SealedCrop
 from cloud.errors import DemoError
-from cloud.ports.classifier import Classifier
-from privacy.consent import REQUIRED_TO_SEND
-from privacy.ids import SessionId, TenantId
-from privacy.keys import MemoryKeyring, generate_pool_key, sign_bundle
-from privacy.receipts import ReceiptClaims, sign_receipt
-from privacy.wire.messages import SessionSetup
+from cloud.streams.entries import SealedCrop
+from privacy.crypto.keys import MemoryKeyring, generate_pool_key, sign_bundle
+from privacy.governance.consent import REQUIRED_TO_SEND
+from privacy.governance.receipts import ReceiptClaims, sign_receipt
+from privacy.protocol.ids import SessionId, TenantId
+from privacy.protocol.messages import SessionSetup
 
 Float32Array = npt.NDArray[np.float32]
 

@@ -7,7 +7,7 @@ Rules (protocol.md, admission):
 
 A1  The ticket is signed by the platform and unexpired; it names session, tenant and receipt.
 A2  The setup names the ticket's session and tenant, and carries the ticket's receipt.
-A3  Setup, receipt and device belong together, and the receipt permits sending (`privacy.admission`).
+A3  Setup, receipt and device belong together, and the receipt permits sending (`privacy.governance.admission`).
 A4  The setup's epoch lasts, but no longer than an epoch may.
 A5  The session is not revoked, and no other receipt is in force.
 A6  The epoch is greater than every epoch that was admitted before (fencing).
@@ -21,13 +21,13 @@ from dataclasses import dataclass
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from cloud.errors import AdmissionError
-from privacy.admission import admit_setup
 from privacy.errors import OpeningError, ReceiptError, TicketError
-from privacy.ids import SessionId, TenantId
-from privacy.receipts import receipt_digest
-from privacy.tickets import verify_ticket
-from privacy.wire import limits
-from privacy.wire.messages import MINOR, Offer, SessionSetup
+from privacy.governance.admission import admit_setup
+from privacy.governance.receipts import receipt_digest
+from privacy.governance.tickets import verify_ticket
+from privacy.protocol import limits
+from privacy.protocol.ids import SessionId, TenantId
+from privacy.protocol.messages import MINOR, Offer, SessionSetup
 
 RETRY_FULL_MS = 2_000
 RETRY_JITTER_MS = 8_000

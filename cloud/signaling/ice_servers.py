@@ -14,7 +14,7 @@ import hmac
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from privacy.wire import limits
+from privacy.protocol import limits
 
 CREDENTIAL_LIFETIME_S = limits.EPOCH_MAX_S + 300
 """An epoch, which is a connection, and five minutes for what happens around it."""

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from edge_agent.frames import UInt8Array
-from edge_agent.geometry import Box, transform_points
+from edge_agent.camera.frames import UInt8Array
+from edge_agent.tracking.geometry import Box, transform_points
 
 CAMERA_PX = (640, 480)
 DARK_GAIN, DARK_NOISE = 0.1, 2.0

@@ -11,13 +11,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from edge_agent.adapters.camera import quiet_opencv
-from edge_agent.adapters.detector_selection import detector_manifest
-from edge_agent.adapters.litert_detector import load_network
 from edge_agent.bench.films import measure_films
 from edge_agent.bench.labelled import read_stills
 from edge_agent.bench.stills import measure_stills
+from edge_agent.camera.source import quiet_opencv
 from edge_agent.errors import SettingError
+from edge_agent.tracking.detector_selection import detector_manifest
+from edge_agent.tracking.litert_detector import load_network
 from models.errors import ModelsError
 
 SOURCES = ("fairface", "wider")

@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from edge_agent.adapters.video_file import VideoFile
-from edge_agent.detection import FaceNetwork
-from edge_agent.fallbacks import ALL_FALLBACKS, Fallback
-from edge_agent.frames import Frame, UInt8Array
-from edge_agent.geometry import Float32Array
-from edge_agent.pipeline import FramePipeline, Outcome
-from edge_agent.search import FaceSearch
-from privacy.payload import max_content_bytes
+from edge_agent.camera.frames import Frame, UInt8Array
+from edge_agent.camera.video_file import VideoFile
+from edge_agent.tracking.detection import FaceNetwork
+from edge_agent.tracking.fallbacks import ALL_FALLBACKS, Fallback
+from edge_agent.tracking.geometry import Float32Array
+from edge_agent.tracking.pipeline import FramePipeline, Outcome
+from edge_agent.tracking.search import FaceSearch
+from privacy.protocol.payload import max_content_bytes
 
 NO_FACE_FILMS = {"no_face.mp4": 0, "face_noface.mov": 80}
 """Films of the data folder, with the frame from which on they show no face."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from edge_agent.bench.degradations import Still
-from edge_agent.geometry import Box
+from edge_agent.tracking.geometry import Box
 
 
 def read_stills(data: Path, source: str, *, every: int = 1) -> Iterator[Still]:
@@ -22,7 +22,7 @@ def read_stills(data: Path, source: str, *, every: int = 1) -> Iterator[Still]:
     Raises:
         models.errors.DatasetError: the archive is missing or malformed.
     """
-    from models.face_detector.measuring.truth import (
+    from models.training.face_detector.evaluation.truth import (
         FAIRFACE_ARCHIVE,
         WIDER_ARCHIVE,
         read_fairface,

@@ -13,19 +13,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from edge_agent.adapters.camera import is_device, quiet_opencv
-from edge_agent.adapters.clocks import monotonic_us
-from edge_agent.adapters.detector_selection import detector_manifest, load_selected
-from edge_agent.adapters.video_file import VideoFile
-from edge_agent.detection import Detection, FaceNetwork
+from edge_agent.camera.frames import Frame, UInt8Array, as_bgr
+from edge_agent.camera.source import is_device, quiet_opencv
+from edge_agent.camera.video_file import VideoFile
+from edge_agent.clocks import monotonic_us
 from edge_agent.errors import SettingError
-from edge_agent.frames import Frame, UInt8Array, as_bgr
-from edge_agent.geometry import Float32Array
-from edge_agent.pipeline import FramePipeline
-from edge_agent.search import FaceSearch, Sighting
-from edge_agent.tracking import Tracker
-from edge_agent.variant_choice import VariantChoice
-from privacy.payload import max_content_bytes
+from edge_agent.tracking.detection import Detection, FaceNetwork
+from edge_agent.tracking.detector_selection import detector_manifest, load_selected
+from edge_agent.tracking.geometry import Float32Array
+from edge_agent.tracking.pipeline import FramePipeline
+from edge_agent.tracking.search import FaceSearch, Sighting
+from edge_agent.tracking.tracks import Tracker
+from edge_agent.tracking.variant_choice import VariantChoice
+from privacy.protocol.payload import max_content_bytes
 
 FRAMES_RANGE = (10, 100_000)
 

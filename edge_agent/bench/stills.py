@@ -9,11 +9,11 @@ from dataclasses import asdict, dataclass, field
 import numpy as np
 
 from edge_agent.bench.degradations import DEGRADATIONS, Degradation, Still
-from edge_agent.detection import Detection, FaceNetwork
-from edge_agent.fallbacks import Fallback, Tiles, Turned
-from edge_agent.frames import Frame, make_view
-from edge_agent.geometry import Box, centre_distance
-from edge_agent.search import FaceSearch, SearchSettings, is_same_place
+from edge_agent.camera.frames import Frame, make_view
+from edge_agent.tracking.detection import Detection, FaceNetwork
+from edge_agent.tracking.fallbacks import Fallback, Tiles, Turned
+from edge_agent.tracking.geometry import Box, centre_distance
+from edge_agent.tracking.search import FaceSearch, SearchSettings, is_same_place
 
 SEED = 56
 _CENTRE_MAX = 0.5

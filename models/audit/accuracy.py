@@ -17,10 +17,10 @@ from models.audit.selective import (
     excess_area,
     reliability,
 )
-from models.expression.measuring.engines import Predictor
-from models.expression.measuring.evaluate import TestSet, measure
-from models.expression.measuring.scoring import paired_difference_interval, wilson_interval
 from models.expression.taxonomy import N_LABELS
+from models.training.expression.evaluation.engines import Predictor
+from models.training.expression.evaluation.evaluate import TestSet, measure
+from models.training.expression.evaluation.scoring import paired_difference_interval, wilson_interval
 
 Float32Array = npt.NDArray[np.float32]
 Int64Array = npt.NDArray[np.int64]
@@ -82,7 +82,7 @@ def hits(logits: Float32Array, labels: Int64Array) -> npt.NDArray[np.bool_]:
 
 
 def measure_answers(logits: Float32Array, labels: Int64Array, rule: AnswerRule) -> dict[str, Any]:
-    """Return the figures of `models.expression.measuring.evaluate.measure`, with what abstaining does to them."""
+    """Return the figures of `models.training.expression.evaluation.evaluate.measure`, with what abstaining does to them."""
     answers = answer(logits, rule)
     correct = answers.predicted == labels
     return {

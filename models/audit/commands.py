@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from models.errors import DatasetError, ModelsError
-from models.expression.commands.backend import use_tensorflow
 from models.expression.loading import load_expression
-from models.manifest import ARTIFACTS_DIR, Manifest, load_manifest
-from models.writing import check_place, write_figures
+from models.runtime.manifest import ARTIFACTS_DIR, Manifest, load_manifest
+from models.runtime.writing import check_place, write_figures
+from models.training.expression.commands.backend import use_tensorflow
 
 KEPT_FROM_BEFORE = ("headline", "gaps", "measured", "artifact")
 
@@ -29,8 +29,8 @@ def evaluate(arguments: argparse.Namespace) -> int:
     use_tensorflow()
     from models.audit.accuracy import Engines
     from models.audit.run import AuditRequest, run_audit
-    from models.expression.measuring.engines import litert_predictor, mini_xception_predictor
-    from models.expression.measuring.latency import limit_tensorflow, time_variants
+    from models.training.expression.evaluation.engines import litert_predictor, mini_xception_predictor
+    from models.training.expression.evaluation.latency import limit_tensorflow, time_variants
 
     if not arguments.no_latency:
         limit_tensorflow(arguments.threads)
@@ -61,7 +61,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
     body = rounded(body)
     write_figures(arguments.out, body)
     if arguments.record:
-        from models.expression.exporting.artifact import with_metrics
+        from models.training.expression.exporting.artifact import with_metrics
 
         with_metrics(manifest, "test", body["headline"])
     for part, reason in body["skipped"].items():
@@ -76,7 +76,7 @@ def circumstances(manifest: Manifest) -> dict[str, Any]:
     from datetime import UTC, datetime
     from importlib.metadata import version
 
-    from models.face_detector.measuring.evaluate import describe_machine
+    from models.training.face_detector.evaluation.evaluate import describe_machine
 
     packages = ("numpy", "opencv-python-headless", "tensorflow-cpu", "tensorflow", "keras", "ai-edge-litert")
     versions = {}

@@ -13,9 +13,9 @@ from models.audit.answers import AnswerRule, answer
 from models.audit.degradation import all_slices
 from models.audit.street import send_pictures
 from models.expression.loading import ExpressionArtifact
-from models.expression.measuring.engines import Predictor
-from models.expression.measuring.evaluate import TestSet
-from models.expression.measuring.scoring import wilson_interval
+from models.training.expression.evaluation.engines import Predictor
+from models.training.expression.evaluation.evaluate import TestSet
+from models.training.expression.evaluation.scoring import wilson_interval
 
 BoolArray = npt.NDArray[np.bool_]
 

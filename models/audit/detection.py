@@ -13,9 +13,9 @@ import numpy.typing as npt
 from models.audit.comparisons import Group, adjust_fdr, fisher_exact
 from models.audit.peers import FindFaces
 from models.errors import DatasetError
-from models.expression.measuring.scoring import wilson_interval
 from models.face_detector.decoding import iou_matrix
-from models.face_detector.measuring.truth import VIDEOS_FOLDER, read_clip, read_scenes
+from models.training.expression.evaluation.scoring import wilson_interval
+from models.training.face_detector.evaluation.truth import VIDEOS_FOLDER, read_clip, read_scenes
 
 BoolArray = npt.NDArray[np.bool_]
 Float32Array = npt.NDArray[np.float32]

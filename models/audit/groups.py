@@ -21,9 +21,9 @@ import numpy.typing as npt
 from models.audit.answers import AnswerRule, Answers, answer
 from models.audit.comparisons import Group, adjust_fdr, fisher_exact, rank_sum
 from models.errors import DatasetError
-from models.expression.data.datasets import decode_picture
-from models.expression.measuring.scoring import Z_95, wilson_interval
 from models.expression.taxonomy import LABELS
+from models.training.expression.data.datasets import decode_picture
+from models.training.expression.evaluation.scoring import Z_95, wilson_interval
 
 UInt8Array = npt.NDArray[np.uint8]
 BoolArray = npt.NDArray[np.bool_]

@@ -14,12 +14,12 @@ import numpy.typing as npt
 
 from models.audit.answers import Answers
 from models.errors import DatasetError
-from models.expression.calibration.abstention import area_under_roc
-from models.expression.data.corpus import FERPLUS_ARCHIVE, RAFDB_ARCHIVE
-from models.expression.data.datasets import decode_picture, read_rafdb
-from models.expression.measuring.scoring import wilson_interval
 from models.expression.taxonomy import FERPLUS_VOTES, OUT_OF_SCOPE
-from models.face_detector.measuring.truth import WIDER_ARCHIVE
+from models.training.expression.calibration.abstention import area_under_roc
+from models.training.expression.data.corpus import FERPLUS_ARCHIVE, RAFDB_ARCHIVE
+from models.training.expression.data.datasets import decode_picture, read_rafdb
+from models.training.expression.evaluation.scoring import wilson_interval
+from models.training.face_detector.evaluation.truth import WIDER_ARCHIVE
 
 UInt8Array = npt.NDArray[np.uint8]
 

@@ -19,12 +19,12 @@ import numpy.typing as npt
 
 from models.audit.answers import AnswerRule, answer
 from models.errors import DatasetError
-from models.expression.data.corpus import LONDON_ARCHIVE
-from models.expression.data.cutting import cut_largest_face
-from models.expression.data.datasets import decode_picture
-from models.expression.measuring.engines import Predictor
 from models.expression.taxonomy import label_index
 from models.face_detector.still_search import FaceDetector
+from models.training.expression.data.corpus import LONDON_ARCHIVE
+from models.training.expression.data.cutting import cut_largest_face
+from models.training.expression.data.datasets import decode_picture
+from models.training.expression.evaluation.engines import Predictor
 
 UInt8Array = npt.NDArray[np.uint8]
 Float64Array = npt.NDArray[np.float64]

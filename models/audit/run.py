@@ -38,16 +38,16 @@ from models.audit.peers import FindFaces, HaarWorker, open_peers
 from models.audit.street import GREY48, is_street_here, send_pictures
 from models.audit.street_loss import HEADLINE_SETS, STREET_SETS, street_loss
 from models.errors import DatasetError
-from models.expression.data.corpus import LONDON_ARCHIVE
-from models.expression.data.cutting import BORDER_SHARE
 from models.expression.loading import ExpressionArtifact
-from models.expression.measuring.clips import CLIPS, clip_figures, reader_of
-from models.expression.measuring.engines import Predictor
-from models.expression.measuring.evaluate import TestSet, load_test_sets
 from models.expression.prior import PRIORS, UNIFORM, confident_from
 from models.expression.temporal import filter_of
 from models.face_detector.runtime import Detector
-from models.manifest import Manifest
+from models.runtime.manifest import Manifest
+from models.training.expression.data.corpus import LONDON_ARCHIVE
+from models.training.expression.data.cutting import BORDER_SHARE
+from models.training.expression.evaluation.clips import CLIPS, clip_figures, reader_of
+from models.training.expression.evaluation.engines import Predictor
+from models.training.expression.evaluation.evaluate import TestSet, load_test_sets
 
 Float32Array = npt.NDArray[np.float32]
 Bar = Callable[[str], Callable[[Iterable[Any]], Iterable[Any]]]

@@ -26,8 +26,8 @@ import numpy as np
 import numpy.typing as npt
 
 from models.errors import DatasetError
-from models.expression.data.cutting import BORDER_SHARE, frame_picture
-from models.manifest import load_manifest
+from models.runtime.manifest import load_manifest
+from models.training.expression.data.cutting import BORDER_SHARE, frame_picture
 
 UInt8Array = npt.NDArray[np.uint8]
 Float32Array = npt.NDArray[np.float32]

@@ -11,8 +11,8 @@ import numpy.typing as npt
 from models.audit.accuracy import hits
 from models.audit.answers import AnswerRule, answer
 from models.audit.street import Arrivals
-from models.expression.calibration.temperature import expected_calibration_error
-from models.expression.measuring.scoring import paired_difference_interval, wilson_interval
+from models.training.expression.calibration.temperature import expected_calibration_error
+from models.training.expression.evaluation.scoring import paired_difference_interval, wilson_interval
 
 Float32Array = npt.NDArray[np.float32]
 Int64Array = npt.NDArray[np.int64]

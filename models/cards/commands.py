@@ -11,7 +11,7 @@ from models.cards.face_detector import render_detector_card
 from models.cards.plots import reliability_svg, risk_coverage_svg
 from models.cards.render import render_card
 from models.errors import ManifestError, ModelsError
-from models.manifest import ARTIFACTS_DIR, load_manifest
+from models.runtime.manifest import ARTIFACTS_DIR, load_manifest
 
 
 def card(arguments: argparse.Namespace) -> int:

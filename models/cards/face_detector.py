@@ -7,7 +7,7 @@ from typing import Any
 
 from models.cards.tables import p_value, share, table
 from models.errors import ManifestError
-from models.manifest import Manifest
+from models.runtime.manifest import Manifest
 
 _NAMES = {
     "int8": "int8 (shipped)",

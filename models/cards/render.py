@@ -11,7 +11,7 @@ from typing import Any
 
 from models.cards import audited
 from models.expression.prior import CERTAIN_HOME, CERTAIN_SHIFT, CONFIDENT_AT, LOGIT_PRIOR
-from models.manifest import Manifest
+from models.runtime.manifest import Manifest
 
 _SET_TITLES = {
     "rafdb": "RAF-DB test",

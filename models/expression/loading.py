@@ -14,7 +14,7 @@ from models.expression.prior import at_prior, read_prior, without_scales
 from models.expression.regions import RegionalCalibration, read_calibration
 from models.expression.scope import ScopeRule
 from models.expression.taxonomy import LABELS, LOGIT_WIDTHS, N_LABELS
-from models.manifest import ARTIFACTS_DIR, Manifest, load_manifest
+from models.runtime.manifest import ARTIFACTS_DIR, Manifest, load_manifest
 
 EXPRESSION_DIR = ARTIFACTS_DIR / "expression"
 

@@ -13,7 +13,7 @@ from models.errors import TensorShapeError
 from models.face_detector import decoding
 from models.face_detector.decoding import Detections, Letterbox
 from models.face_detector.preprocessing import letterbox_frame
-from models.quiet import quiet_standard_error
+from models.runtime.quiet import quiet_standard_error
 
 Float32Array = npt.NDArray[np.float32]
 

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from models.errors import PictureError
-from models.picture_files import decode_picture_file
-from models.quiet import quiet_standard_error
+from models.runtime.image_files import decode_picture_file
+from models.runtime.quiet import quiet_standard_error
 
 UInt8Array = npt.NDArray[np.uint8]
 

@@ -12,16 +12,16 @@ import numpy.typing as npt
 from models.errors import ManifestError, PictureError
 from models.expression.inference import opt_out_mask
 from models.expression.loading import load_expression
-from models.expression.measuring.engines import litert_predictor
 from models.expression.own_neutral import neutral_offset
 from models.expression.prior import CARRIED, UNIFORM, confident_from, describe_prior, named_prior
 from models.face_crop.quality import is_dark
 from models.face_crop.shrinking import UInt8Array
 from models.face_detector.runtime import Detector
 from models.face_detector.still_search import find_faces
-from models.manifest import ARTIFACTS_DIR, load_manifest
 from models.predict.pictures import read_picture, shown
 from models.predict.reading import DoubtLimits, Sample, answer, read_logits, sample_crop, sample_face
+from models.runtime.manifest import ARTIFACTS_DIR, load_manifest
+from models.training.expression.evaluation.engines import litert_predictor
 
 Float64Array = npt.NDArray[np.float64]
 

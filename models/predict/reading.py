@@ -14,13 +14,13 @@ import numpy.typing as npt
 from models.errors import PictureError
 from models.expression.inference import BoolArray, Float64Array, score_logits
 from models.expression.loading import ExpressionArtifact
-from models.expression.measuring.engines import Predictor
 from models.expression.scope import out_of_scope
 from models.expression.taxonomy import LABELS, N_LABELS
 from models.face_crop.alignment import CROP_SIDE_PX, crop_matrix, cut_crop
 from models.face_crop.quality import Quality, brightness_of, measure, sharpness_of
 from models.face_crop.shrinking import UInt8Array
 from models.face_detector.still_search import FoundFace
+from models.training.expression.evaluation.engines import Predictor
 
 CROP_MIN_SIDE_PX = 16
 

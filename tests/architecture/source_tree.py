@@ -28,14 +28,14 @@ def modules_of(*packages: str) -> list[str]:
 
 
 SERVING_MODELS = frozenset(
-    {"models", "models.errors", "models.manifest", "models.quiet"}
+    {"models", "models.errors"}
     | {
         module_name(path)
-        for folder in ("expression", "face_crop", "face_detector")
-        for path in (ROOT / "models" / folder).glob("*.py")
+        for folder in ("runtime", "expression", "face_crop", "face_detector")
+        for path in (ROOT / "models" / folder).rglob("*.py")
     }
 )
-"""The half of `models` that serves artifacts; everything else there makes or measures them (ADR 0101)."""
+"""The half of `models` that serves artifacts; everything else there makes or measures them (ADR 0130)."""
 
 
 @cache

@@ -39,10 +39,10 @@ BENCHMARK_DOORS = {
 """Where benchmarks load what measures models, inside a function (ADR 0083)."""
 
 TRAINING = (
-    "models.expression.exporting",
-    "models.expression.learning",
-    "models.expression.networks",
-    "models.face_detector.making",
+    "models.training.expression.exporting",
+    "models.training.expression.training",
+    "models.training.expression.networks",
+    "models.training.face_detector.building",
 )
 """What not even a benchmark may load."""
 
@@ -92,8 +92,8 @@ def test_the_cloud_never_loads_training_code() -> None:
 
 
 def test_ingest_cannot_open_what_it_carries() -> None:
-    loaded = loaded_by(["cloud.workers.ingest"])
-    assert "privacy.opening" not in loaded
+    loaded = loaded_by(["cloud.ingest.server"])
+    assert "privacy.crypto.opening" not in loaded
     assert not {name.partition(".")[0] for name in loaded} & {
         "tensorflow",
         "keras",

@@ -14,7 +14,7 @@ from ai_edge_litert.interpreter import Interpreter
 from skimage import data as samples
 
 from models.expression.preprocessing import prepare_batch
-from models.manifest import ARTIFACTS_DIR, load_manifest
+from models.runtime.manifest import ARTIFACTS_DIR, load_manifest
 
 RUNNER = """
 import sys

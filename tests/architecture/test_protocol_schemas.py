@@ -12,8 +12,8 @@ from jsonschema import Draft202012Validator
 
 from cloud.api.protocol_schemas import protocol_schemas, written_schemas
 from privacy.errors import MessageError
-from privacy.wire.codec import decode_control_from_agent, decode_control_from_ingest, decode_signalling
-from privacy.wire.messages import (
+from privacy.protocol.codec import decode_control_from_agent, decode_control_from_ingest, decode_signalling
+from privacy.protocol.messages import (
     MINOR,
     Ack,
     Bye,

@@ -14,13 +14,13 @@ import httpx
 import pytest
 from redis.asyncio import Redis
 
-from cloud.adapters.postgres.connection import Pool
-from cloud.adapters.redis_sessions import RedisRevocations
 from cloud.api.app import create_app
 from cloud.api.revoking import Revoker
 from cloud.api.server import build_context, store_readiness
 from cloud.config import Bind, Role, load_settings
-from cloud.serving.http_server import serve_app
+from cloud.database.connection import Pool
+from cloud.streams.redis_sessions import RedisRevocations
+from cloud.web.http_server import serve_app
 from tests.browser.conftest import Watched, open_tab
 from tests.browser.viewings import Hole, store_viewing
 from tests.fixtures_postgres import Database

@@ -10,13 +10,13 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 
-from cloud.ports.changes import Counted, FramesSkipped
-from cloud.ports.scoring import ScoredFrames, ScoringModel
-from cloud.report.page import TimelinePage, render_timeline_page
-from cloud.report.traces import FrameTrace
-from cloud.report.viewers import ViewerTimeline
-from models.manifest import ARTIFACTS_DIR, load_manifest
-from privacy.expressions import Expression
+from cloud.analytics.traces import FrameTrace
+from cloud.reports.page import TimelinePage, render_timeline_page
+from cloud.reports.viewers import ViewerTimeline
+from cloud.results.changes import Counted, FramesSkipped
+from cloud.streams.scoring import ScoredFrames, ScoringModel
+from models.runtime.manifest import ARTIFACTS_DIR, load_manifest
+from privacy.protocol.expressions import Expression
 from tests.browser.conftest import open_tab
 
 pytestmark = pytest.mark.xdist_group("browser")

@@ -11,13 +11,13 @@ from uuid import UUID
 import msgspec
 import numpy as np
 
-from cloud.adapters.postgres.connection import Pool
-from cloud.adapters.postgres.leases import PostgresLeaseStore
-from cloud.adapters.postgres.results import PostgresResultStore
 from cloud.aggregate.folding import fold_deliveries
-from cloud.entries import FLAG_UNCERTAIN, ScoreRecord
-from privacy.ids import SessionId, TenantId
-from privacy.wire.messages import Counters, Gap
+from cloud.aggregate.leases import PostgresLeaseStore
+from cloud.database.connection import Pool
+from cloud.results.repository import PostgresResultStore
+from cloud.streams.entries import FLAG_UNCERTAIN, ScoreRecord
+from privacy.protocol.ids import SessionId, TenantId
+from privacy.protocol.messages import Counters, Gap
 from tests.unit.cloud.score_records import event_entry, scores_entry
 
 FPS = 30

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from cloud.adapters.litert_classifier import open_litert
-from cloud.ports.classifier import BATCH_SIZES, Classifier
+from cloud.classify.classifier import BATCH_SIZES, Classifier
+from cloud.classify.litert_classifier import open_litert
 from models.errors import ManifestError, TensorShapeError
 from models.expression.loading import ExpressionArtifact, load_expression
 from models.expression.preprocessing import prepare_batch
@@ -41,7 +41,7 @@ def engine(request: pytest.FixtureRequest, artifact: ExpressionArtifact) -> Iter
     elif importlib.util.find_spec("tensorflow") is None:
         pytest.skip("TensorFlow is not installed")
     else:
-        from cloud.adapters.tensorflow_classifier import open_tensorflow
+        from cloud.classify.tensorflow_classifier import open_tensorflow
 
         made = open_tensorflow(artifact)
     yield made
@@ -91,7 +91,7 @@ def test_engines_name_themselves_and_their_device(engine) -> None:
 def test_engines_agree_on_what_a_face_shows(artifact) -> None:
     if importlib.util.find_spec("tensorflow") is None:
         pytest.skip("TensorFlow is not installed")
-    from cloud.adapters.tensorflow_classifier import open_tensorflow
+    from cloud.classify.tensorflow_classifier import open_tensorflow
 
     crops = prepared(64, artifact)
     first, second = open_litert(artifact).classify(crops), open_tensorflow(artifact).classify(crops)
@@ -102,7 +102,7 @@ def test_the_worker_on_litert_never_imports_tensorflow() -> None:
     code = (
         "import sys\n"
         "from cloud.config import ClassifierEngine\n"
-        "from cloud.workers.classify import open_classifier\n"
+        "from cloud.classify.worker import open_classifier\n"
         "from models.expression.loading import load_expression\n"
         "from models.errors import ManifestError\n"
         "try:\n"

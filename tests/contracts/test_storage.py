@@ -9,19 +9,19 @@ from uuid import uuid4
 
 import pytest
 
-from cloud.adapters.memory_storage import MemoryLeaseStore, MemoryResultStore
-from cloud.adapters.postgres.connection import Pool
-from cloud.adapters.postgres.leases import PostgresLeaseStore
-from cloud.adapters.postgres.registry import Registry
-from cloud.adapters.postgres.results import PostgresResultStore
-from cloud.adapters.postgres.timelines import Timelines
-from cloud.adapters.sealed_results import SealedResultStore
 from cloud.aggregate.folding import fold_deliveries
-from cloud.entries import FLAG_ON_DEVICE, ScoreRecord
+from cloud.aggregate.leases import PostgresLeaseStore
+from cloud.consents.registry import Registry
+from cloud.database.connection import Pool
 from cloud.errors import LeaseLostError
-from cloud.ports.scoring import ON_DEVICE, ScoringModel
-from cloud.ports.storage import Lease, LeaseStore, ResultStore, TenantBatch
-from privacy.ids import SessionId, TenantId
+from cloud.results.repository import PostgresResultStore
+from cloud.results.sealed_results import SealedResultStore
+from cloud.results.storage import Lease, LeaseStore, ResultStore, TenantBatch
+from cloud.results.timelines import Timelines
+from cloud.streams.entries import FLAG_ON_DEVICE, ScoreRecord
+from cloud.streams.scoring import ON_DEVICE, ScoringModel
+from privacy.protocol.ids import SessionId, TenantId
+from tests.fakes.storage import MemoryLeaseStore, MemoryResultStore
 from tests.fixtures_keys import NO_KEYS
 from tests.fixtures_postgres import NOW, consented_session
 from tests.unit.cloud.score_records import MODEL, score, scores_entry

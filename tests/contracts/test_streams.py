@@ -6,9 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from cloud.adapters.redis_memory import MemoryAckFeed, MemoryCropStream, MemoryResultStream
-from cloud.adapters.redis_streams import RedisCropStream, RedisResultStream
-from cloud.ports.streams import (
+from cloud.streams.ports import (
     Append,
     CropStream,
     DeadLetter,
@@ -18,6 +16,8 @@ from cloud.ports.streams import (
     SearchableCrops,
     SearchableResults,
 )
+from cloud.streams.redis_streams import RedisCropStream, RedisResultStream
+from tests.fakes.streams import MemoryAckFeed, MemoryCropStream, MemoryResultStream
 
 SHARDS = (0, 1, 5)
 

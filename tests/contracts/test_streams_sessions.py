@@ -10,17 +10,8 @@ from uuid import UUID
 import pytest
 from redis.asyncio import Redis
 
-from cloud.adapters.redis_memory import (
-    MemoryAckFeed,
-    MemoryCropStream,
-    MemoryResultStream,
-    MemoryRevocations,
-    MemorySetupStore,
-)
-from cloud.adapters.redis_sessions import RedisAckFeed, RedisRevocations, RedisSetupStore
-from cloud.adapters.redis_streams import RedisCropStream, RedisResultStream
 from cloud.errors import StreamError, UnmarkedError
-from cloud.ports.streams import (
+from cloud.streams.ports import (
     AckFeed,
     CropRefusals,
     CropStream,
@@ -30,9 +21,18 @@ from cloud.ports.streams import (
     SetupStore,
     Superseded,
 )
-from privacy.binding import receipt_digest
-from privacy.ids import SessionId
-from privacy.wire.messages import SessionSetup
+from cloud.streams.redis_sessions import RedisAckFeed, RedisRevocations, RedisSetupStore
+from cloud.streams.redis_streams import RedisCropStream, RedisResultStream
+from privacy.crypto.binding import receipt_digest
+from privacy.protocol.ids import SessionId
+from privacy.protocol.messages import SessionSetup
+from tests.fakes.streams import (
+    MemoryAckFeed,
+    MemoryCropStream,
+    MemoryResultStream,
+    MemoryRevocations,
+    MemorySetupStore,
+)
 
 SESSION = SessionId(UUID(int=7))
 OTHER = SessionId(UUID(int=8))

@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from edge_agent.detection import FaceNetwork, detect
+from edge_agent.tracking.detection import FaceNetwork, detect
 
 SIDE_PX = 300
 FACE_SHARE = 0.3

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from edge_agent.detection import FaceNetwork
-from edge_agent.frames import Frame
-from edge_agent.pipeline import FramePipeline
-from edge_agent.search import FaceSearch
-from privacy.payload import max_content_bytes
+from edge_agent.camera.frames import Frame
+from edge_agent.tracking.detection import FaceNetwork
+from edge_agent.tracking.pipeline import FramePipeline
+from edge_agent.tracking.search import FaceSearch
+from privacy.protocol.payload import max_content_bytes
 from tests.crossings.people import SIDE_PX, Person
 from tests.crossings.scenes import Place, Scene
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import aioice.ice
 
-from edge_agent.adapters import signalling_client
 from edge_agent.cli import main
+from edge_agent.session import signaling_client as signalling_client
 
 
 class Network:

@@ -8,11 +8,11 @@ import time
 import cv2
 import numpy as np
 
-from edge_agent.loops.send import SendLoop
-from privacy.envelope import Codec, DatagramKind, wrap_datagram
-from privacy.payload import Features
-from privacy.sealing import SessionSealer
-from privacy.wire import limits
+from edge_agent.session.send import SendLoop
+from privacy.crypto.sealing import SessionSealer
+from privacy.protocol import limits
+from privacy.protocol.envelope import Codec, DatagramKind, wrap_datagram
+from privacy.protocol.payload import Features
 
 BOMB_FRAMES = 100_000
 """Frames from here on hold an image bomb inside a valid envelope; none may ever be stored."""

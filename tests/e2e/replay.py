@@ -23,22 +23,22 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from edge_agent.adapters.api_client import ApiClient
-from edge_agent.adapters.clocks import monotonic_us
-from edge_agent.adapters.credential_store import CredentialStore
 from edge_agent.app import PoolKeys, _factories, _new_sealer, ask_receipt
+from edge_agent.clocks import monotonic_us
 from edge_agent.config import RunSettings
-from edge_agent.encoding import EncodedCrop, Step
+from edge_agent.consent.api_client import ApiClient
+from edge_agent.consent.credential_store import CredentialStore
 from edge_agent.invite import parse_invite
-from edge_agent.loops.send import SendContext, SendLoop
-from edge_agent.loops.vision import Seen
-from edge_agent.pipeline import Outcome
-from edge_agent.playback import PlaybackSegment
-from edge_agent.schedule import Look
+from edge_agent.session.playback import PlaybackSegment
+from edge_agent.session.send import SendContext, SendLoop
+from edge_agent.session.vision import Seen
+from edge_agent.tracking.crop_encoding import EncodedCrop, Step
+from edge_agent.tracking.pipeline import Outcome
+from edge_agent.tracking.schedule import Look
 from models.face_crop.quality import Pose, Quality
-from privacy.envelope import Codec
-from privacy.wire.messages import SkipReason
-from privacy.wire.sender import SenderSession
+from privacy.protocol.envelope import Codec
+from privacy.protocol.messages import SkipReason
+from privacy.protocol.sender import SenderSession
 from tests.e2e.hostile import attack
 
 STEP_US = 33_333

@@ -22,13 +22,13 @@ from uuid import UUID
 
 import psycopg
 
-from cloud.adapters.key_custody import FileKeyCustody
-from cloud.adapters.postgres.connection import open_pool
-from cloud.adapters.postgres.timelines import Timelines
+from cloud.database.connection import open_pool
 from cloud.demo.agents import Agent, Viewer, _spawn, give_consent, start_agent, withdraw_consent
 from cloud.demo.studio import Seat, Studio
+from cloud.keys.custody import FileKeyCustody
+from cloud.results.timelines import Timelines
 from cloud.supervisor import Platform, PlatformOptions, running_platform
-from privacy.ids import SessionId, TenantId
+from privacy.protocol.ids import SessionId, TenantId
 
 T = TypeVar("T")
 

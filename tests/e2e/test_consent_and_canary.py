@@ -15,9 +15,9 @@ import psycopg
 import pytest
 import redis
 
-from cloud.aggregate.slots import SLOT_BYTES
-from cloud.platform_keys import load_signing_public_key
-from privacy.erasure import verify_deletion_receipt
+from cloud.keys.platform_keys import load_signing_public_key
+from cloud.results.slots import SLOT_BYTES
+from privacy.governance.erasure import verify_deletion_receipt
 from tests.e2e.replay import crop_of, watermark
 from tests.e2e.street_platform import (
     StreetPlatform,

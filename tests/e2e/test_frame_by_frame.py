@@ -18,9 +18,9 @@ import pytest
 
 from cloud.demo.agents import Agent
 from cloud.demo.studio import Seat
-from cloud.entries import FLAG_LATE
-from cloud.ports.frames import FRAME_DTYPE
-from privacy.wire.limits import FRAMES_PER_PACK
+from cloud.results.frames import FRAME_DTYPE
+from cloud.streams.entries import FLAG_LATE
+from privacy.protocol.limits import FRAMES_PER_PACK
 from tests.e2e.street_platform import StreetPlatform
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]

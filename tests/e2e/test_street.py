@@ -9,7 +9,7 @@ import pytest
 
 from cloud.demo.schedule import Schedule, balanced_agreement
 from cloud.demo.trailer import make_trailer
-from privacy.expressions import EXPRESSIONS
+from privacy.protocol.expressions import EXPRESSIONS
 from tests.e2e.street_platform import StreetPlatform, Watched
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]

@@ -14,7 +14,7 @@ import psycopg
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from privacy.jws import canonical_json
+from privacy.crypto.jws import canonical_json
 from tests.fixtures_postgres import Database
 
 ADMIN = "an-admin-token-of-enough-characters-for-tests"
@@ -117,7 +117,7 @@ class Viewer:
 
 
 def state_with_admin_token(directory: Path) -> Path:
-    from cloud.platform_keys import init_state
+    from cloud.keys.platform_keys import init_state
 
     state = directory / "state"
     state.mkdir(mode=0o700)

@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from cloud.adapters.aiortc_peer import AiortcPeerEngine
 from cloud.config import Bind
-from cloud.workers.ingest import IngestParts, serve
+from cloud.ingest.aiortc_peer import AiortcPeerEngine
+from cloud.ingest.server import IngestParts, serve
 from tests.fixtures_peers import OfferingPeer
 from tests.integration.ingest_street import SHARDS, MakeStreet, Street
 

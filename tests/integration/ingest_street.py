@@ -5,16 +5,16 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
-from cloud.adapters.redis_memory import (
+from cloud.streams.entries import SealedCrop, SessionEvent, decode_crops, decode_event
+from cloud.streams.ports import EntryKind
+from privacy.protocol.messages import Answer
+from tests.fakes.streams import (
     MemoryAckFeed,
     MemoryCropStream,
     MemoryResultStream,
     MemoryRevocations,
     MemorySetupStore,
 )
-from cloud.entries import SealedCrop, SessionEvent, decode_crops, decode_event
-from cloud.ports.streams import EntryKind
-from privacy.wire.messages import Answer
 from tests.fixtures_peers import OfferingPeer
 from tests.fixtures_street import Platform, Viewer
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.adapters.detector_selection import detector_manifest
-from edge_agent.adapters.litert_detector import load_network
+from edge_agent.tracking.detector_selection import detector_manifest
+from edge_agent.tracking.litert_detector import load_network
 from tests.crossings.people import load_person
 from tests.crossings.playing import play
 from tests.crossings.scenes import KINDS, draw_scene

@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
-from cloud.adapters.aiortc_peer import AiortcPeerEngine
-from edge_agent.adapters.aiortc_peer import AiortcPeer
+from cloud.ingest.aiortc_peer import AiortcPeerEngine
 from edge_agent.errors import PlatformError
+from edge_agent.session.aiortc_peer import AiortcPeer
 
 
 class Sink:

@@ -9,16 +9,16 @@ import cv2
 import numpy as np
 import pytest
 
-from edge_agent.adapters.detector_selection import detector_manifest, measure_and_remember, select_detector
-from edge_agent.adapters.litert_detector import load_network
-from edge_agent.adapters.video_file import VideoFile
+from edge_agent.camera.frames import Frame, make_view
+from edge_agent.camera.video_file import VideoFile
 from edge_agent.errors import DetectorError
-from edge_agent.frames import Frame, make_view
-from edge_agent.pipeline import FramePipeline
-from edge_agent.search import FaceSearch
-from edge_agent.self_test import draw_face, self_test
-from privacy.payload import max_content_bytes
-from privacy.wire.messages import SkipReason
+from edge_agent.tracking.detector_selection import detector_manifest, measure_and_remember, select_detector
+from edge_agent.tracking.litert_detector import load_network
+from edge_agent.tracking.pipeline import FramePipeline
+from edge_agent.tracking.search import FaceSearch
+from edge_agent.tracking.self_test import draw_face, self_test
+from privacy.protocol.messages import SkipReason
+from privacy.protocol.payload import max_content_bytes
 
 VARIANTS = ["int8", "float32"]
 

@@ -19,21 +19,21 @@ import numpy as np
 import pytest
 from redis.asyncio import Redis
 
-from cloud.adapters.key_custody import FileKeyCustody, prepare_keys
-from cloud.adapters.postgres.connection import Pool, open_pool
-from cloud.adapters.postgres.migrate import migrate
-from cloud.adapters.postgres.registry import Registry
-from cloud.adapters.postgres.timelines import Timelines
-from cloud.adapters.redis_connection import connect
-from cloud.adapters.redis_streams import RedisResultStream
+from cloud.aggregate import worker as aggregate
 from cloud.config import Role, load_settings
+from cloud.consents.registry import Registry
+from cloud.database.connection import Pool, open_pool
+from cloud.database.migrate import migrate
 from cloud.embedded import postgres
 from cloud.embedded import redis as embedded_redis
 from cloud.embedded.ports import free_port
-from cloud.entries import encode_scores, shard_of
 from cloud.errors import StoreError
-from cloud.ports.streams import Append, EntryKind
-from cloud.workers import aggregate
+from cloud.keys.custody import FileKeyCustody, prepare_keys
+from cloud.results.timelines import Timelines
+from cloud.streams.entries import encode_scores, shard_of
+from cloud.streams.ports import Append, EntryKind
+from cloud.streams.redis_connection import connect
+from cloud.streams.redis_streams import RedisResultStream
 from tests.fixtures_postgres import NOW, Consented, Database, consented_session
 from tests.unit.cloud.score_records import MODEL, event_entry, score
 

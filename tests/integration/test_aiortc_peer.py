@@ -7,8 +7,8 @@ import aioice.ice
 import pytest
 from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 
-from cloud.adapters.aiortc_peer import AiortcPeerEngine
 from cloud.errors import AdmissionError
+from cloud.ingest.aiortc_peer import AiortcPeerEngine
 from tests.fixtures_street import eventually
 
 

@@ -15,19 +15,19 @@ import psycopg
 import pytest
 from redis.asyncio import Redis
 
-from cloud.adapters.postgres.connection import Pool
-from cloud.adapters.redis_sessions import RedisRevocations
 from cloud.api.app import create_app
-from cloud.api.middleware import BODY_MAX_BYTES
 from cloud.api.revoking import Revoker
 from cloud.api.server import build_context, store_readiness
 from cloud.config import Role, Settings, load_settings
-from cloud.ports.records import SessionState, StudyContext
+from cloud.database.connection import Pool
+from cloud.sessions.records import SessionState, StudyContext
+from cloud.streams.redis_sessions import RedisRevocations
+from cloud.web.middleware import BODY_MAX_BYTES
+from privacy.crypto.keys import verify_bundle
 from privacy.errors import ReceiptError, TicketError
-from privacy.ids import SessionId, TenantId
-from privacy.keys import verify_bundle
-from privacy.receipts import verify_receipt
-from privacy.tickets import verify_ticket
+from privacy.governance.receipts import verify_receipt
+from privacy.governance.tickets import verify_ticket
+from privacy.protocol.ids import SessionId, TenantId
 from tests.fixtures_postgres import Database
 from tests.integration.api_client import (
     ADMIN,
@@ -555,7 +555,7 @@ class TestEdges:
         assert answer.status_code == 405 and problem(answer) == "method-not-allowed"
 
     async def test_the_policy_and_the_keys_are_public(self, client: httpx.AsyncClient) -> None:
-        policy = (await client.get("/v1/privacy/policy")).json()
+        policy = (await client.get("/v1/privacy/governance/policy")).json()
         assert policy["minimum_age_years"] >= 18 and "DE" in policy["jurisdictions"]
         keys = (await client.get("/.well-known/countenance/keys")).json()
         assert verify_bundle(

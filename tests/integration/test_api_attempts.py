@@ -11,9 +11,9 @@ from typing import Any
 import httpx
 import pytest
 
-from cloud.adapters.postgres.registry import Registry
-from cloud.api.attempts import LAST_RESORT_WIDTH, PER_ADDRESS, PER_PREFIX
 from cloud.api.routes import sessions
+from cloud.consents.registry import Registry
+from cloud.web.attempts import LAST_RESORT_WIDTH, PER_ADDRESS, PER_PREFIX
 from tests.integration.api_client import ADMIN, Clock, Studio, Viewer
 from tests.integration.test_api import client, clock, problem, revoker, settings, studio  # noqa: F401 - fixtures
 

@@ -10,12 +10,12 @@ import psycopg
 import pytest
 from redis.asyncio import Redis
 
-from cloud.adapters.postgres.connection import Pool
-from cloud.adapters.redis_sessions import RedisRevocations
 from cloud.api.app import create_app
 from cloud.api.revoking import Revoker
 from cloud.api.server import build_context, store_readiness
 from cloud.config import Role, load_settings
+from cloud.database.connection import Pool
+from cloud.streams.redis_sessions import RedisRevocations
 from tests.fixtures_postgres import Database
 from tests.integration.api_client import ADMIN, Clock, Studio, state_with_admin_token
 

@@ -12,15 +12,15 @@ import httpx
 import pytest
 from redis.asyncio import Redis
 
-from cloud.adapters.postgres.connection import Pool
-from cloud.adapters.redis_sessions import RedisRevocations
 from cloud.api.app import create_app
-from cloud.api.attempts import Allowance
 from cloud.api.revoking import Revoker
 from cloud.api.server import build_context, store_readiness
 from cloud.config import Bind, Role, load_settings
-from cloud.serving.http_server import serve_app
-from models.manifest import ARTIFACTS_DIR, load_manifest
+from cloud.database.connection import Pool
+from cloud.streams.redis_sessions import RedisRevocations
+from cloud.web.attempts import Allowance
+from cloud.web.http_server import serve_app
+from models.runtime.manifest import ARTIFACTS_DIR, load_manifest
 from tests.fixtures_postgres import Database
 from tests.integration.api_client import ADMIN, Studio, Viewer, state_with_admin_token
 
@@ -41,8 +41,8 @@ async def api(
     # No lifecycle process erases anything here.
     monkeypatch.setattr("cloud.api.routes.sessions.ERASURE_WAIT_S", 0.0)
     # Wrong credentials by the hundred are what is tried; how they are slowed down has tests of its own.
-    monkeypatch.setattr("cloud.api.attempts.PER_ADDRESS", Allowance(burst=1_000_000, every_s=1.0))
-    monkeypatch.setattr("cloud.api.attempts.PER_PREFIX", Allowance(burst=1_000_000, every_s=1.0))
+    monkeypatch.setattr("cloud.web.attempts.PER_ADDRESS", Allowance(burst=1_000_000, every_s=1.0))
+    monkeypatch.setattr("cloud.web.attempts.PER_PREFIX", Allowance(burst=1_000_000, every_s=1.0))
     flags = {
         "STATE_DIR": str(state_with_admin_token(tmp_path)),
         "DATABASE_URL": database.app_url,
@@ -98,7 +98,7 @@ async def test_no_request_gets_an_answer_that_is_not_described(
 async def test_every_refusal_is_described_as_a_problem_and_every_answer_has_a_form(api: Bind) -> None:
     async with httpx.AsyncClient(base_url=f"http://{api}") as client:
         document = (await client.get("/v1/openapi.json")).json()
-    public = {"/v1/privacy/policy", "/.well-known/countenance/keys"}
+    public = {"/v1/privacy/governance/policy", "/.well-known/countenance/keys"}
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
             assert bool(operation.get("security")) is (path not in public), (method, path)

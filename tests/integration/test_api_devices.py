@@ -9,9 +9,9 @@ import pytest
 from cryptography.exceptions import InvalidSignature
 from redis.asyncio import Redis
 
-from cloud.adapters.redis_sessions import RedisRevocations
-from privacy.ids import SessionId
-from privacy.jws import decode_base64url, load_public_key
+from cloud.streams.redis_sessions import RedisRevocations
+from privacy.crypto.jws import decode_base64url, load_public_key
+from privacy.protocol.ids import SessionId
 from tests.fixtures_postgres import Database
 from tests.integration.api_client import Clock, Studio, Viewer, problem, rows
 from tests.integration.test_api import client, clock, revoker, settings, studio  # noqa: F401 - fixtures

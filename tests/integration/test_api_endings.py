@@ -19,20 +19,20 @@ import psycopg
 import pytest
 from redis.asyncio import Redis
 
-from cloud.adapters.key_custody import FileKeyCustody
-from cloud.adapters.postgres.connection import Pool
-from cloud.adapters.postgres.erasures import PostgresErasures
-from cloud.adapters.postgres.registry import Registry
-from cloud.adapters.redis_sessions import RedisRevocations, RedisSetupStore
-from cloud.adapters.redis_streams import RedisCropStream, RedisResultStream
 from cloud.api.revoking import Revoker
 from cloud.config import Settings
+from cloud.consents.registry import Registry
+from cloud.database.connection import Pool
 from cloud.embedded.redis import EmbeddedRedis
-from cloud.platform_keys import load_signing_key
-from cloud.workers.lifecycle_erasing import ErasingTools, SessionEraser
-from privacy.erasure import verify_deletion_receipt
-from privacy.ids import SessionId, TenantId
-from privacy.policy import load_policy
+from cloud.keys.custody import FileKeyCustody
+from cloud.keys.platform_keys import load_signing_key
+from cloud.lifecycle.erasing import ErasingTools, SessionEraser
+from cloud.lifecycle.erasures import PostgresErasures
+from cloud.streams.redis_sessions import RedisRevocations, RedisSetupStore
+from cloud.streams.redis_streams import RedisCropStream, RedisResultStream
+from privacy.governance.erasure import verify_deletion_receipt
+from privacy.governance.policy import load_policy
+from privacy.protocol.ids import SessionId, TenantId
 from tests.fixtures_postgres import Database
 from tests.fixtures_street import eventually
 from tests.integration.api_client import Studio, Viewer, problem, rows, signing_key

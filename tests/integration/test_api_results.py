@@ -11,15 +11,15 @@ import httpx
 import msgspec
 import pytest
 
-from cloud.adapters.postgres.connection import Pool
-from cloud.adapters.postgres.leases import PostgresLeaseStore
-from cloud.adapters.postgres.results import PostgresResultStore
 from cloud.aggregate.folding import fold_deliveries
-from cloud.entries import FLAG_OUT_OF_SCOPE, FLAG_UNCERTAIN
-from cloud.ports.streams import Delivery
-from models.manifest import ARTIFACTS_DIR, load_manifest
-from privacy.ids import SessionId, TenantId
-from privacy.wire.messages import Counters, Gap
+from cloud.aggregate.leases import PostgresLeaseStore
+from cloud.database.connection import Pool
+from cloud.results.repository import PostgresResultStore
+from cloud.streams.entries import FLAG_OUT_OF_SCOPE, FLAG_UNCERTAIN
+from cloud.streams.ports import Delivery
+from models.runtime.manifest import ARTIFACTS_DIR, load_manifest
+from privacy.protocol.ids import SessionId, TenantId
+from privacy.protocol.messages import Counters, Gap
 from tests.integration.api_client import Studio, Viewer
 from tests.integration.test_api import (  # noqa: F401 - fixtures
     client,

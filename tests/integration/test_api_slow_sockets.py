@@ -12,14 +12,14 @@ import httpx
 import pytest
 from redis.asyncio import Redis
 
-from cloud.adapters.postgres.connection import Pool
-from cloud.adapters.redis_sessions import RedisRevocations
 from cloud.api.app import create_app
 from cloud.api.revoking import Revoker
 from cloud.api.server import build_context, store_readiness
 from cloud.config import Bind, Role, load_settings
+from cloud.database.connection import Pool
 from cloud.observability import serve_ops
-from cloud.serving.http_server import serve_app
+from cloud.streams.redis_sessions import RedisRevocations
+from cloud.web.http_server import serve_app
 from tests.fixtures_postgres import Database
 from tests.integration.api_client import ADMIN, Studio, Viewer, state_with_admin_token
 

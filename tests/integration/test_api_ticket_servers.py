@@ -12,9 +12,9 @@ import pytest
 
 from cloud.config import Role, Settings, load_settings
 from edge_agent import app
-from edge_agent.adapters.api_client import IceServer, Ticket
-from privacy.receipts import receipt_digest
-from privacy.wire.messages import MINOR
+from edge_agent.consent.api_client import IceServer, Ticket
+from privacy.governance.receipts import receipt_digest
+from privacy.protocol.messages import MINOR
 from tests.fixtures_postgres import Database
 from tests.integration.api_client import Studio, state_with_admin_token
 from tests.integration.test_api import client, clock, revoker, studio  # noqa: F401 - fixtures

@@ -17,22 +17,22 @@ import numpy as np
 import pytest
 from redis.asyncio import Redis
 
-from cloud.adapters.redis_connection import connect
-from cloud.adapters.redis_sessions import RedisAckFeed, RedisRevocations, RedisSetupStore
-from cloud.adapters.redis_streams import RedisCropStream, RedisResultStream
+from cloud.classify.batches import ClassifyParts
 from cloud.classify.epochs import MISSING_FOR_US
 from cloud.classify.stage import ScoringRules
-from cloud.entries import ScoreRecord, decode_scores, encode_crops, shard_of, split_model
+from cloud.classify.worker import work
 from cloud.errors import UnmarkedError
-from cloud.ports.scoring import ScoringModel
-from cloud.ports.streams import Append, EntryKind
-from cloud.workers.classify import work
-from cloud.workers.classify_rounds import ClassifyParts
+from cloud.streams.entries import ScoreRecord, decode_scores, encode_crops, shard_of, split_model
+from cloud.streams.ports import Append, EntryKind
+from cloud.streams.redis_connection import connect
+from cloud.streams.redis_sessions import RedisAckFeed, RedisRevocations, RedisSetupStore
+from cloud.streams.redis_streams import RedisCropStream, RedisResultStream
+from cloud.streams.scoring import ScoringModel
 from models.errors import ManifestError
 from models.expression.loading import load_expression
-from privacy.envelope import Codec
-from privacy.expressions import Expression
-from privacy.keys import encode_pool_key
+from privacy.crypto.keys import encode_pool_key
+from privacy.protocol.envelope import Codec
+from privacy.protocol.expressions import Expression
 from tests.fixtures_street import Platform, Viewer, eventually, seal, sealed_crop
 from tests.unit.cloud.score_records import MODEL
 
@@ -342,10 +342,10 @@ WORKER = textwrap.dedent(
     """
     import asyncio, pathlib, sys, time
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-    from cloud.adapters.hardening import forbid_core_dumps
-    from cloud.adapters.redis_connection import connect
-    from cloud.workers.classify import work
-    from privacy.keys import decode_pool_key
+    from cloud.hardening import forbid_core_dumps
+    from cloud.streams.redis_connection import connect
+    from cloud.classify.worker import work
+    from privacy.crypto.keys import decode_pool_key
     from tests.fixtures_street import Platform
     from tests.integration.test_classify import SHARDS, Bench, TinyClassifier
 
@@ -410,7 +410,7 @@ def start_worker(url: str, directory: Path) -> subprocess.Popen[str]:
 
 
 async def test_the_shipped_network_reads_crops_from_the_street(bench: Bench) -> None:
-    from cloud.adapters.litert_classifier import open_litert
+    from cloud.classify.litert_classifier import open_litert
 
     try:
         artifact = load_expression()

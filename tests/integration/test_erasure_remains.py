@@ -14,18 +14,18 @@ import psycopg
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from cloud.adapters.key_custody import FileKeyCustody, prepare_keys
-from cloud.adapters.postgres.connection import open_pool
-from cloud.adapters.postgres.migrate import migrate
-from cloud.adapters.postgres.registry import Registry
-from cloud.adapters.postgres.results import PostgresResultStore
-from cloud.adapters.redis_connection import connect
-from cloud.adapters.redis_memory import MemoryRevocations
-from cloud.adapters.redis_streams import RedisCropStream, RedisResultStream
-from cloud.aggregate.slots import SLOT_BYTES, read_scores, to_slots
+from cloud.consents.registry import Registry
+from cloud.database.connection import open_pool
+from cloud.database.migrate import migrate
 from cloud.embedded import postgres
 from cloud.embedded import redis as embedded_redis
-from cloud.workers.lifecycle_cleaning import CLEAN_AFTER, CLEAN_PERIOD
+from cloud.keys.custody import FileKeyCustody, prepare_keys
+from cloud.lifecycle.cleaning import CLEAN_AFTER, CLEAN_PERIOD
+from cloud.results.repository import PostgresResultStore
+from cloud.results.slots import SLOT_BYTES, read_scores, to_slots
+from cloud.streams.redis_connection import connect
+from cloud.streams.redis_streams import RedisCropStream, RedisResultStream
+from tests.fakes.streams import MemoryRevocations
 from tests.fixtures_postgres import Consented, consented_session
 from tests.integration.test_postgres_lifecycle import (
     HOLDER,

@@ -8,17 +8,17 @@ from uuid import UUID
 import pytest
 from aiortc import RTCConfiguration, RTCPeerConnection
 
-from cloud.adapters.aiortc_peer import AiortcPeerEngine
-from cloud.entries import shard_of
 from cloud.errors import StreamError, UnmarkedError
-from cloud.ports.streams import CropRefusals, DurableAck
-from cloud.workers import ingest_sessions
-from privacy.expressions import Expression
-from privacy.ids import SessionId
-from privacy.receipts import receipt_digest
-from privacy.wire import limits
-from privacy.wire.codec import encode_message
-from privacy.wire.messages import (
+from cloud.ingest import live_sessions as ingest_sessions
+from cloud.ingest.aiortc_peer import AiortcPeerEngine
+from cloud.streams.entries import shard_of
+from cloud.streams.ports import CropRefusals, DurableAck
+from privacy.governance.receipts import receipt_digest
+from privacy.protocol import limits
+from privacy.protocol.codec import encode_message
+from privacy.protocol.expressions import Expression
+from privacy.protocol.ids import SessionId
+from privacy.protocol.messages import (
     Ack,
     Answer,
     Bye,

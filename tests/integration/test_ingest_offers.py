@@ -4,10 +4,10 @@ import msgspec
 import pytest
 from aiortc import RTCConfiguration, RTCPeerConnection
 
-from cloud.workers.ingest_sockets import OFFERS_BURST
-from privacy.consent import Purpose
-from privacy.wire.codec import encode_message
-from privacy.wire.messages import Offer, Refused
+from cloud.ingest.sockets import OFFERS_BURST
+from privacy.governance.consent import Purpose
+from privacy.protocol.codec import encode_message
+from privacy.protocol.messages import Offer, Refused
 from tests.fixtures_street import Platform, Viewer
 from tests.integration.ingest_street import MakeStreet, join
 

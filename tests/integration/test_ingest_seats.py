@@ -9,11 +9,11 @@ from collections.abc import AsyncIterator
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
 
-from cloud.workers import ingest_sessions
-from cloud.workers.ingest import CONNECTIONS_SPARE
-from cloud.workers.ingest_sockets import OFFERS_BURST, SOCKETS_PER_SESSION
-from privacy.wire.codec import decode_signalling, encode_message
-from privacy.wire.messages import Answer, Offer, Refused
+from cloud.ingest import live_sessions as ingest_sessions
+from cloud.ingest.server import CONNECTIONS_SPARE
+from cloud.ingest.sockets import OFFERS_BURST, SOCKETS_PER_SESSION
+from privacy.protocol.codec import decode_signalling, encode_message
+from privacy.protocol.messages import Answer, Offer, Refused
 from tests.fixtures_street import Viewer, eventually, seal
 from tests.integration.ingest_street import MakeStreet, Street, join
 from tests.integration.test_ingest_offers import offer_sdp

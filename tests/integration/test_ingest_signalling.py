@@ -7,9 +7,9 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from cloud.adapters.signalling_server import serve_signalling
 from cloud.errors import ConfigError
-from privacy.wire import limits
+from cloud.signaling.server import serve_signalling
+from privacy.protocol import limits
 
 
 async def echo(connection) -> None:

@@ -12,14 +12,14 @@ import psycopg
 import pytest
 from redis.asyncio import Redis
 
-from cloud.adapters.postgres.registry import Registry
-from cloud.adapters.redis_streams import RedisCropStream
 from cloud.config import Role, load_settings
+from cloud.consents.registry import Registry
 from cloud.embedded.ports import free_port
-from cloud.platform_keys import init_state, load_signing_public_key
-from cloud.ports.records import SessionState
-from cloud.workers import lifecycle
-from privacy.erasure import verify_deletion_receipt
+from cloud.keys.platform_keys import init_state, load_signing_public_key
+from cloud.lifecycle import worker as lifecycle
+from cloud.sessions.records import SessionState
+from cloud.streams.redis_streams import RedisCropStream
+from privacy.governance.erasure import verify_deletion_receipt
 from tests.fixtures_postgres import Consented, Database
 
 

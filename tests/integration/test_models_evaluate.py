@@ -9,7 +9,7 @@ import cv2
 import pytest
 
 from cloud.cli import main
-from edge_agent.self_test import draw_face
+from edge_agent.tracking.self_test import draw_face
 from models.audit.commands import rounded
 
 

@@ -9,14 +9,14 @@ import psycopg
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from cloud.adapters.postgres.audit import PostgresAuditLog, append_entry
-from cloud.adapters.postgres.connection import Pool, tenant_transaction
-from cloud.adapters.postgres.registry import Registry
-from privacy.audit.checkpoint import verify_checkpoint
-from privacy.audit.log import verify_log
-from privacy.audit.tree import tree_root
+from cloud.audit.repository import PostgresAuditLog, append_entry
+from cloud.consents.registry import Registry
+from cloud.database.connection import Pool, tenant_transaction
 from privacy.errors import AuditError
-from privacy.ids import TenantId
+from privacy.governance.audit.checkpoint import verify_checkpoint
+from privacy.governance.audit.log import verify_log
+from privacy.governance.audit.tree import tree_root
+from privacy.protocol.ids import TenantId
 from tests.fixtures_postgres import NOW, Database
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(31) + b"\2")

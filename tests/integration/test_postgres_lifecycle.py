@@ -14,39 +14,39 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from prometheus_client import REGISTRY
 
-from cloud.adapters.key_custody import FileKeyCustody, prepare_keys
-from cloud.adapters.postgres.audit import PostgresAuditLog, StoredLog
-from cloud.adapters.postgres.connection import Pool
-from cloud.adapters.postgres.due_work import ClockReading, PostgresClock, PostgresDueWork
-from cloud.adapters.postgres.erasures import PostgresErasures
-from cloud.adapters.postgres.leases import PostgresLeaseStore
-from cloud.adapters.postgres.registry import Registry
-from cloud.adapters.postgres.remains import PostgresRemains
-from cloud.adapters.postgres.results import PostgresResultStore
-from cloud.adapters.postgres.retention import PostgresRetention
-from cloud.adapters.postgres.sealing import TimelineSealer
-from cloud.adapters.postgres.timelines import Timelines
-from cloud.adapters.redis_memory import (
+from cloud.aggregate.folding import fold_deliveries
+from cloud.aggregate.leases import PostgresLeaseStore
+from cloud.audit.repository import PostgresAuditLog, StoredLog
+from cloud.consents.registry import Registry
+from cloud.database.connection import Pool
+from cloud.errors import CustodyError
+from cloud.keys.custody import FileKeyCustody, prepare_keys
+from cloud.lifecycle.cleaning import Cleaner
+from cloud.lifecycle.due import retention_bounds, seal_bounds
+from cloud.lifecycle.due_work import ClockReading, PostgresClock, PostgresDueWork
+from cloud.lifecycle.erasures import PostgresErasures
+from cloud.lifecycle.loop import LifecycleLoop, LifecycleTools, fold_seconds
+from cloud.lifecycle.remains import PostgresRemains
+from cloud.lifecycle.retention import PostgresRetention
+from cloud.lifecycle.sealing import TimelineSealer
+from cloud.results.repository import PostgresResultStore
+from cloud.results.sealed_results import SealedResultStore
+from cloud.results.storage import Lease
+from cloud.results.timelines import Timelines
+from cloud.sessions.records import SessionState
+from cloud.streams.entries import decode_scores, shard_of
+from cloud.streams.ports import Append, Delivery
+from privacy.governance.audit.log import verify_log
+from privacy.governance.erasure import DeletionClaims, verify_deletion_receipt
+from privacy.governance.policy import load_policy
+from privacy.protocol.ids import SessionId, TenantId
+from tests.fakes.streams import (
     MemoryAckFeed,
     MemoryCropStream,
     MemoryResultStream,
     MemoryRevocations,
     MemorySetupStore,
 )
-from cloud.adapters.sealed_results import SealedResultStore
-from cloud.aggregate.folding import fold_deliveries
-from cloud.entries import decode_scores, shard_of
-from cloud.errors import CustodyError
-from cloud.lifecycle.due import retention_bounds, seal_bounds
-from cloud.ports.records import SessionState
-from cloud.ports.storage import Lease
-from cloud.ports.streams import Append, Delivery
-from cloud.workers.lifecycle_cleaning import Cleaner
-from cloud.workers.lifecycle_loop import LifecycleLoop, LifecycleTools, fold_seconds
-from privacy.audit.log import verify_log
-from privacy.erasure import DeletionClaims, verify_deletion_receipt
-from privacy.ids import SessionId, TenantId
-from privacy.policy import load_policy
 from tests.fixtures_postgres import NOW, Consented, Database, consented_session
 from tests.unit.cloud.score_records import event_entry, score, scores_entry
 

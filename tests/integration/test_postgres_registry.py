@@ -8,11 +8,11 @@ from uuid import uuid4
 
 import pytest
 
-from cloud.adapters.postgres.connection import open_pool
-from cloud.adapters.postgres.registry import Registry
+from cloud.consents.registry import Registry
+from cloud.database.connection import open_pool
 from cloud.errors import ConflictError, NotFoundError, StoreError
-from cloud.ports.records import SessionState
-from privacy.ids import SessionId, TenantId
+from cloud.sessions.records import SessionState
+from privacy.protocol.ids import SessionId, TenantId
 from tests.fixtures_postgres import NOW, Consented, consented_session
 
 NOTICE = sha256(b"notice").digest()
@@ -230,6 +230,6 @@ async def test_audit_entries_are_numbered_per_tenant(registry: Registry, tenant:
 
 
 async def test_a_server_that_is_not_there_is_a_store_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cloud.adapters.postgres.connection.WAIT_TIMEOUT_S", 0.5)
+    monkeypatch.setattr("cloud.database.connection.WAIT_TIMEOUT_S", 0.5)
     with pytest.raises(StoreError, match="cannot be reached"):
         await open_pool("postgresql://nobody:x@127.0.0.1:1/none")

@@ -10,18 +10,18 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cloud.adapters.postgres.connection import Pool, platform_transaction, tenant_transaction
-from cloud.adapters.postgres.leases import PostgresLeaseStore
-from cloud.adapters.postgres.registry import Registry
-from cloud.adapters.postgres.results import PostgresResultStore
-from cloud.adapters.postgres.timelines import Timelines
 from cloud.aggregate.folding import fold_deliveries
-from cloud.aggregate.packs import frames_of_packs
-from cloud.entries import ScoreRecord
-from cloud.ports.changes import Counted, FramesSkipped, SegmentBegan
-from cloud.ports.records import SessionState
-from cloud.ports.storage import Lease, TenantBatch
-from cloud.ports.streams import Delivery
+from cloud.aggregate.leases import PostgresLeaseStore
+from cloud.consents.registry import Registry
+from cloud.database.connection import Pool, platform_transaction, tenant_transaction
+from cloud.results.changes import Counted, FramesSkipped, SegmentBegan
+from cloud.results.packs import frames_of_packs
+from cloud.results.repository import PostgresResultStore
+from cloud.results.storage import Lease, TenantBatch
+from cloud.results.timelines import Timelines
+from cloud.sessions.records import SessionState
+from cloud.streams.entries import ScoreRecord
+from cloud.streams.ports import Delivery
 from tests.fixtures_keys import NO_KEYS
 from tests.fixtures_postgres import NOW, Consented
 from tests.unit.cloud.score_records import START_UTC_US, event_entry, score, scores_entry

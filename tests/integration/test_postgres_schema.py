@@ -9,12 +9,12 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from cloud.adapters.postgres import migrate as migrations
-from cloud.adapters.postgres.connection import Pool, platform_transaction, tenant_transaction
-from cloud.adapters.postgres.queries import load_queries
-from cloud.adapters.postgres.registry import Registry
+from cloud.consents.registry import Registry
+from cloud.database import migrate as migrations
+from cloud.database.connection import Pool, platform_transaction, tenant_transaction
+from cloud.database.queries import load_queries
 from cloud.errors import StoreError
-from privacy.ids import TenantId
+from privacy.protocol.ids import TenantId
 from tests.fixtures_postgres import NOW, Consented, Database, consented_session
 
 _TABLES = """

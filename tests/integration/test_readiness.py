@@ -13,10 +13,10 @@ import psycopg
 import pytest
 from redis.asyncio import Redis
 
-from cloud.adapters.postgres import health
-from cloud.adapters.postgres.connection import Pool, open_pool
-from cloud.adapters.redis_connection import HEALTH_KEY, find_fault
+from cloud.database import health
+from cloud.database.connection import Pool, open_pool
 from cloud.embedded import postgres
+from cloud.streams.redis_connection import HEALTH_KEY, find_fault
 from tests.fixtures_postgres import Database
 
 DISK_MIB = 160

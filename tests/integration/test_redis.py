@@ -9,15 +9,15 @@ from uuid import UUID
 import pytest
 from redis.asyncio import Redis
 
-from cloud.adapters import redis_streams
-from cloud.adapters.redis_connection import connect, ping
-from cloud.adapters.redis_sessions import RedisRevocations, RedisSetupStore
-from cloud.adapters.redis_streams import RedisCropStream, RedisResultStream
 from cloud.embedded import redis as embedded
 from cloud.embedded.ports import free_port
 from cloud.errors import StreamError
-from cloud.ports.streams import Append, Delivery, EntryKind, Finished
-from privacy.ids import SessionId
+from cloud.streams import redis_streams
+from cloud.streams.ports import Append, Delivery, EntryKind, Finished
+from cloud.streams.redis_connection import connect, ping
+from cloud.streams.redis_sessions import RedisRevocations, RedisSetupStore
+from cloud.streams.redis_streams import RedisCropStream, RedisResultStream
+from privacy.protocol.ids import SessionId
 from tests.fixtures_street import Platform, Viewer, eventually
 
 SHARDS = (0, 1)

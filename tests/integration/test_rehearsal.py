@@ -12,9 +12,9 @@ import skimage.data
 
 from cloud.cli import main
 from cloud.rehearsal.street import Asked, RehearsedStreet
-from edge_agent.self_test import draw_face
+from edge_agent.tracking.self_test import draw_face
 from models.expression.loading import load_expression
-from models.expression.measuring.engines import litert_predictor
+from models.training.expression.evaluation.engines import litert_predictor
 
 
 def encoded(pixels: np.ndarray) -> bytes:

@@ -14,9 +14,9 @@ import pytest
 from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 from aiortc.rtcsctptransport import DataChunk, HeartbeatChunk, RTCSctpTransport, SackChunk, tsn_plus_one
 
-from cloud.adapters.aiortc_peer import AiortcPeer, AiortcPeerEngine
-from edge_agent.adapters.aiortc_peer import AiortcPeer as AgentPeer
-from privacy.wire.sctp import STREAMS_MAX, UNFINISHED_BYTES_MAX, UNFINISHED_CHUNKS_MAX, Breach
+from cloud.ingest.aiortc_peer import AiortcPeer, AiortcPeerEngine
+from edge_agent.session.aiortc_peer import AiortcPeer as AgentPeer
+from privacy.protocol.sctp import STREAMS_MAX, UNFINISHED_BYTES_MAX, UNFINISHED_CHUNKS_MAX, Breach
 from tests.fixtures_street import eventually
 
 FIRST, LAST, UNORDERED = 2, 1, 4

@@ -14,27 +14,27 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from redis.asyncio import Redis
 
-from cloud.adapters.aiortc_peer import AiortcPeerEngine
-from cloud.adapters.postgres.connection import Pool
-from cloud.adapters.postgres.leases import PostgresLeaseStore
-from cloud.adapters.postgres.registry import Registry
-from cloud.adapters.postgres.results import PostgresResultStore
-from cloud.adapters.postgres.timelines import Timelines
-from cloud.adapters.redis_connection import connect
-from cloud.adapters.redis_sessions import RedisAckFeed, RedisRevocations, RedisSetupStore
-from cloud.adapters.redis_streams import RedisCropStream, RedisResultStream
+from cloud.aggregate.leases import PostgresLeaseStore
+from cloud.aggregate.loop import AggregateLoop
 from cloud.config import Bind
+from cloud.consents.registry import Registry
+from cloud.database.connection import Pool
 from cloud.embedded import redis as embedded
 from cloud.embedded.ports import free_port
-from cloud.entries import shard_of
 from cloud.errors import StreamError
-from cloud.ports.changes import Counted, FramesSkipped
-from cloud.ports.streams import Append, EntryKind
-from cloud.workers.aggregate_loop import AggregateLoop
-from cloud.workers.ingest import IngestParts, serve
-from cloud.workers.lifecycle_streams import shed_results
-from privacy.wire.codec import encode_message
-from privacy.wire.messages import Answer, Counters, Gap, Segment
+from cloud.ingest.aiortc_peer import AiortcPeerEngine
+from cloud.ingest.server import IngestParts, serve
+from cloud.lifecycle.stream_trimming import shed_results
+from cloud.results.changes import Counted, FramesSkipped
+from cloud.results.repository import PostgresResultStore
+from cloud.results.timelines import Timelines
+from cloud.streams.entries import shard_of
+from cloud.streams.ports import Append, EntryKind
+from cloud.streams.redis_connection import connect
+from cloud.streams.redis_sessions import RedisAckFeed, RedisRevocations, RedisSetupStore
+from cloud.streams.redis_streams import RedisCropStream, RedisResultStream
+from privacy.protocol.codec import encode_message
+from privacy.protocol.messages import Answer, Counters, Gap, Segment
 from tests.fixtures_keys import NO_KEYS
 from tests.fixtures_peers import OfferingPeer
 from tests.fixtures_postgres import Consented

@@ -20,13 +20,13 @@ import pytest
 import pytest_asyncio
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from cloud.adapters.redis_connection import connect
-from cloud.adapters.redis_sessions import RedisRevocations
 from cloud.errors import StoreError
-from cloud.platform_keys import load_signing_public_key
+from cloud.keys.platform_keys import load_signing_public_key
+from cloud.streams.redis_connection import connect
+from cloud.streams.redis_sessions import RedisRevocations
 from cloud.supervisor import Platform, PlatformOptions, running_platform
-from privacy.erasure import verify_deletion_receipt
-from privacy.ids import SessionId
+from privacy.governance.erasure import verify_deletion_receipt
+from privacy.protocol.ids import SessionId
 from tests.integration.api_client import Studio
 
 pytestmark = pytest.mark.timeout(120)

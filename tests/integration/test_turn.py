@@ -17,10 +17,10 @@ import pytest
 from aioice import stun
 from aioice.turn import make_integrity_key
 
-from cloud.adapters.aiortc_peer import AiortcPeerEngine
+from cloud.ingest.aiortc_peer import AiortcPeerEngine
 from cloud.signaling.ice_servers import CREDENTIAL_LIFETIME_S, ice_servers
-from edge_agent.adapters.aiortc_peer import AiortcPeer
-from edge_agent.adapters.api_client import IceServer
+from edge_agent.consent.api_client import IceServer
+from edge_agent.session.aiortc_peer import AiortcPeer
 from tests.integration.test_aiortc_peer import Sink
 
 SECRET = "a secret of enough characters"

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from privacy.notices.rendering import span_text
-from privacy.policy import Artefact, load_policy
-from privacy.wire import limits
+from privacy.governance.notices.rendering import span_text
+from privacy.governance.policy import Artefact, load_policy
+from privacy.protocol import limits
 
 ROOT = Path(__file__).resolve().parents[2]
 INVENTORY = (ROOT / "docs" / "data-inventory.md").read_text("utf-8")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from privacy.keys import FRAME_SALT_BYTES, derive_frame_keys
-from privacy.wire import limits
+from privacy.crypto.keys import FRAME_SALT_BYTES, derive_frame_keys
+from privacy.protocol import limits
 from tests.unit.privacy.worlds import make_world, seal
 
 

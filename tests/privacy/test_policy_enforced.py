@@ -10,12 +10,12 @@ from importlib import resources
 import pytest
 from redis.asyncio import Redis
 
-from cloud.adapters.redis_streams import CROP_KEY_GRACE_MS, RedisCropStream
 from cloud.lifecycle.due import retention_bounds, seal_bounds
-from cloud.ports.streams import Append, EntryKind
-from privacy.policy import Artefact, Policy, load_policy
+from cloud.streams.ports import Append, EntryKind
+from cloud.streams.redis_streams import CROP_KEY_GRACE_MS, RedisCropStream
+from privacy.governance.policy import Artefact, Policy, load_policy
 
-TEXT = resources.files("privacy").joinpath("policy.toml").read_text("utf-8")
+TEXT = resources.files("privacy.governance").joinpath("policy.toml").read_text("utf-8")
 NOW = datetime(2026, 12, 1, 12, tzinfo=UTC)
 BOUNDED = (
     Artefact.HOT_FRAMES,

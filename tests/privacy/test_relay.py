@@ -13,13 +13,13 @@ import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from privacy.admission import admit_setup
-from privacy.binding import setup_info
+from privacy.crypto.binding import setup_info
+from privacy.crypto.keys import MemoryKeyring, derive_frame_keys, generate_pool_key
+from privacy.crypto.opening import OpenSession, open_setup
 from privacy.errors import OpeningError, PrivacyError, ReceiptError
-from privacy.keys import MemoryKeyring, derive_frame_keys, generate_pool_key
-from privacy.opening import OpenSession, open_setup
-from privacy.receipts import sign_receipt
-from privacy.wire.codec import encode_setup
+from privacy.governance.admission import admit_setup
+from privacy.governance.receipts import sign_receipt
+from privacy.protocol.codec import encode_setup
 from tests.unit.privacy.worlds import NOW_UTC_US, World, make_world, seal
 
 CANARY = b"\xff\xd8CANARY-FACE-" + bytes(range(256)) * 4

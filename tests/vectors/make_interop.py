@@ -18,18 +18,17 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from privacy.binding import frame_aad, receipt_digest, session_info, signed_bytes
-from privacy.content import Scores, encode_scores_content
-from privacy.envelope import Codec, DatagramKind, Header, encode_header, wrap_datagram
-from privacy.erasure import ErasureReason, StepOutcome, plan_erasure, sign_deletion_receipt
-from privacy.jws import canonical_json, encode_base64url
-from privacy.keys import decode_pool_key, derive_frame_keys, sign_bundle
-from privacy.payload import Features, encode_payload
-from privacy.receipts import sign_receipt
-from privacy.tickets import TicketClaims, sign_ticket
-from privacy.wire import limits
-from privacy.wire.codec import encode_message, encode_setup
-from privacy.wire.messages import (
+from privacy.crypto.binding import frame_aad, receipt_digest, session_info, signed_bytes
+from privacy.crypto.jws import canonical_json, encode_base64url
+from privacy.crypto.keys import decode_pool_key, derive_frame_keys, sign_bundle
+from privacy.governance.erasure import ErasureReason, StepOutcome, plan_erasure, sign_deletion_receipt
+from privacy.governance.receipts import sign_receipt
+from privacy.governance.tickets import TicketClaims, sign_ticket
+from privacy.protocol import limits
+from privacy.protocol.codec import encode_message, encode_setup
+from privacy.protocol.content import Scores, encode_scores_content
+from privacy.protocol.envelope import Codec, DatagramKind, Header, encode_header, wrap_datagram
+from privacy.protocol.messages import (
     Ack,
     Answer,
     Bye,
@@ -46,6 +45,7 @@ from privacy.wire.messages import (
     SessionSetup,
     Withdraw,
 )
+from privacy.protocol.payload import Features, encode_payload
 from tests.unit.privacy.worlds import NOW_UTC_US, SESSION, TENANT, make_claims
 from tests.vectors.make_protocol_v1 import DEVICE, PLATFORM, POOL_KEY
 

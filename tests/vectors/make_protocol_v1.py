@@ -12,20 +12,20 @@ from uuid import UUID
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from privacy.audit.entries import AuditEntry, encode_entry
-from privacy.audit.tree import leaf_hash
-from privacy.binding import setup_info
-from privacy.content import Scores, encode_scores_content
-from privacy.envelope import Codec
-from privacy.erasure import ErasureReason, StepOutcome, plan_erasure, sign_deletion_receipt
-from privacy.ids import SessionId, TenantId
-from privacy.keys import PoolPrivateKey, decode_pool_key, sign_bundle
-from privacy.payload import Features
-from privacy.receipts import receipt_digest, sign_receipt
-from privacy.sealing import SessionSealer
-from privacy.tickets import TicketClaims, sign_ticket
-from privacy.wire.codec import encode_message, encode_setup
-from privacy.wire.messages import Ack, Clock, Gap
+from privacy.crypto.binding import setup_info
+from privacy.crypto.keys import PoolPrivateKey, decode_pool_key, sign_bundle
+from privacy.crypto.sealing import SessionSealer
+from privacy.governance.audit.entries import AuditEntry, encode_entry
+from privacy.governance.audit.tree import leaf_hash
+from privacy.governance.erasure import ErasureReason, StepOutcome, plan_erasure, sign_deletion_receipt
+from privacy.governance.receipts import receipt_digest, sign_receipt
+from privacy.governance.tickets import TicketClaims, sign_ticket
+from privacy.protocol.codec import encode_message, encode_setup
+from privacy.protocol.content import Scores, encode_scores_content
+from privacy.protocol.envelope import Codec
+from privacy.protocol.ids import SessionId, TenantId
+from privacy.protocol.messages import Ack, Clock, Gap
+from privacy.protocol.payload import Features
 from tests.unit.privacy.worlds import NOW_UTC_US, SESSION, TENANT, make_claims
 
 PATH = Path(__file__).with_name("protocol_v1.json")

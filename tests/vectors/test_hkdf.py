@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 from hypothesis import given
 from hypothesis import strategies as st
 
-from privacy.keys import derive_frame_keys
+from privacy.crypto.keys import derive_frame_keys
 
 
 def extract(salt: bytes, secret: bytes) -> bytes:

@@ -10,11 +10,11 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
 from pyhpke import AEADId, CipherSuite, KDFId, KEMId, KEMKey, OpenError
 
-from privacy.binding import setup_info, signed_bytes
+from privacy.crypto.binding import setup_info, signed_bytes
+from privacy.crypto.keys import derive_frame_keys
+from privacy.crypto.opening import open_setup
 from privacy.errors import OpeningError
-from privacy.keys import derive_frame_keys
-from privacy.opening import open_setup
-from privacy.wire.messages import SessionSetup
+from privacy.protocol.messages import SessionSetup
 from tests.unit.privacy.worlds import NOW_UTC_US, World, make_world, seal
 
 PEER = CipherSuite.new(KEMId.DHKEM_X25519_HKDF_SHA256, KDFId.HKDF_SHA256, AEADId.AES256_GCM)

@@ -15,24 +15,24 @@ from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
 from jsonschema import Draft202012Validator
 
 from cloud.api.protocol_schemas import protocol_schemas
-from privacy.admission import admit_setup
-from privacy.envelope import Codec, unwrap_datagram
-from privacy.erasure import verify_deletion_receipt
+from privacy.crypto.jws import decode_base64url, verify_document
+from privacy.crypto.keys import MemoryKeyring, decode_pool_key, verify_bundle
+from privacy.crypto.opening import open_setup
 from privacy.errors import ContentError, MessageError, SignatureError
-from privacy.jpeg import check_jpeg
-from privacy.jws import decode_base64url, verify_document
-from privacy.keys import MemoryKeyring, decode_pool_key, verify_bundle
-from privacy.opening import open_setup
-from privacy.payload import Features
-from privacy.receipts import verify_receipt
-from privacy.tickets import verify_ticket
-from privacy.wire.codec import (
+from privacy.governance.admission import admit_setup
+from privacy.governance.erasure import verify_deletion_receipt
+from privacy.governance.receipts import verify_receipt
+from privacy.governance.tickets import verify_ticket
+from privacy.protocol.codec import (
     decode_control_from_agent,
     decode_control_from_ingest,
     decode_setup,
     decode_signalling,
     encode_message,
 )
+from privacy.protocol.envelope import Codec, unwrap_datagram
+from privacy.protocol.jpeg import check_jpeg
+from privacy.protocol.payload import Features
 from tests.vectors.make_interop import FOLDER, interop_vectors
 from tests.vectors.make_protocol_v1 import POOL_KEY
 

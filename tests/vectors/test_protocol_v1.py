@@ -10,24 +10,24 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from privacy.admission import admit_setup
-from privacy.audit.entries import AuditEntry, encode_entry
-from privacy.audit.tree import leaf_hash
-from privacy.binding import frame_aad, receipt_digest, setup_info, signed_bytes
-from privacy.envelope import decode_envelope, encode_header
-from privacy.erasure import ErasureReason, verify_deletion_receipt
-from privacy.keys import MemoryKeyring, decode_pool_key, derive_frame_keys, sign_bundle, verify_bundle
-from privacy.opening import open_setup
-from privacy.payload import Features, encode_payload
-from privacy.receipts import sign_receipt, verify_receipt
-from privacy.tickets import sign_ticket, verify_ticket
-from privacy.wire.codec import (
+from privacy.crypto.binding import frame_aad, receipt_digest, setup_info, signed_bytes
+from privacy.crypto.keys import MemoryKeyring, decode_pool_key, derive_frame_keys, sign_bundle, verify_bundle
+from privacy.crypto.opening import open_setup
+from privacy.governance.admission import admit_setup
+from privacy.governance.audit.entries import AuditEntry, encode_entry
+from privacy.governance.audit.tree import leaf_hash
+from privacy.governance.erasure import ErasureReason, verify_deletion_receipt
+from privacy.governance.receipts import sign_receipt, verify_receipt
+from privacy.governance.tickets import sign_ticket, verify_ticket
+from privacy.protocol.codec import (
     decode_control_from_agent,
     decode_control_from_ingest,
     decode_setup,
     encode_message,
     encode_setup,
 )
+from privacy.protocol.envelope import decode_envelope, encode_header
+from privacy.protocol.payload import Features, encode_payload
 from tests.unit.privacy.worlds import TENANT, make_claims
 
 VECTORS: dict[str, Any] = json.loads(Path(__file__).with_name("protocol_v1.json").read_text())

@@ -29,7 +29,6 @@ from fastapi import APIRouter, Query, Response
 from cloud.api.context import ApiContext, Context, utc_us
 from cloud.api.credential_first import CredentialFirstRoute
 from cloud.api.openapi import refuses
-from cloud.api.problems import ProblemError
 from cloud.api.schemas import (
     Consent,
     Deletion,
@@ -48,16 +47,17 @@ from cloud.api.schemas import (
 )
 from cloud.api.security import Agent, WithdrawingAgent
 from cloud.errors import DeviceBoundError
-from cloud.ports.records import SessionContext, SessionState, SignedConsent
+from cloud.sessions.records import SessionContext, SessionState, SignedConsent
 from cloud.signaling.ice_servers import ice_servers
-from privacy.consent import REFUSAL_TEXTS, ConsentChoices, ConsentRefusal, Purpose, refuse_consent
+from cloud.web.problems import ProblemError
+from privacy.crypto.jws import PUBLIC_KEY_BYTES, canonical_json, load_public_key
 from privacy.errors import SignatureError
-from privacy.expressions import EXPRESSIONS
-from privacy.jws import PUBLIC_KEY_BYTES, canonical_json, load_public_key
-from privacy.notices import LOCALES, Notice, render_notice
-from privacy.receipts import ReceiptClaims, receipt_digest, sign_receipt
-from privacy.tickets import TicketClaims, sign_ticket
-from privacy.wire.messages import MINOR
+from privacy.governance.consent import REFUSAL_TEXTS, ConsentChoices, ConsentRefusal, Purpose, refuse_consent
+from privacy.governance.notices import LOCALES, Notice, render_notice
+from privacy.governance.receipts import ReceiptClaims, receipt_digest, sign_receipt
+from privacy.governance.tickets import TicketClaims, sign_ticket
+from privacy.protocol.expressions import EXPRESSIONS
+from privacy.protocol.messages import MINOR
 
 router = APIRouter(prefix="/v1/join", tags=["agent"], route_class=CredentialFirstRoute)
 

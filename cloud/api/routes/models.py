@@ -10,8 +10,8 @@ from cloud.api.credential_first import CredentialFirstRoute
 from cloud.api.result_schemas import Model
 from cloud.api.security import Principal, Scope, needs
 from cloud.errors import NotFoundError
-from cloud.report.measured import measured_document, measured_model
-from cloud.report.validity import VALIDITY
+from cloud.reports.measured import measured_document, measured_model
+from cloud.reports.validity import VALIDITY
 
 router = APIRouter(prefix="/v1/models", tags=["results"], route_class=CredentialFirstRoute)
 

@@ -13,7 +13,7 @@ from cloud.api.schemas import Keys
 router = APIRouter(tags=["public"], route_class=CredentialFirstRoute)
 
 
-@router.get("/v1/privacy/policy")
+@router.get("/v1/privacy/governance/policy")
 async def read_policy(context: Context) -> PolicyFacts:
     """Give the policy that is enforced: how long what is kept, where capture is allowed."""
     policy = context.policy

@@ -12,16 +12,7 @@ import msgspec
 from fastapi import APIRouter, Depends, Query, Response
 from fastapi.responses import HTMLResponse
 
-from cloud.api.context import Context
-from cloud.api.credential_first import CredentialFirstRoute
-from cloud.api.openapi import refuses
-from cloud.api.problems import ProblemError
-from cloud.api.result_schemas import Summary, Timeline
-from cloud.api.schemas import DAY_MS
-from cloud.api.security import Principal, Scope, needs
-from cloud.api.session_data import load_session_data
-from cloud.ports.scoring import ON_DEVICE
-from cloud.report.baseline import (
+from cloud.analytics.baseline import (
     PREROLL,
     Baseline,
     BaselineKind,
@@ -29,14 +20,23 @@ from cloud.report.baseline import (
     baseline_document,
     viewer_baseline,
 )
-from cloud.report.documents import frame_columns, gap_columns, second_columns, summary_document
-from cloud.report.model_note import model_rows
-from cloud.report.page import TimelinePage, content_security_policy, render_timeline_page
-from cloud.report.smoothing import Smoothing, installed_filter, kernel_document, smooth_viewer
-from cloud.report.tables import frames_csv, seconds_csv
-from cloud.report.validity import VALIDITY
-from cloud.report.viewers import ViewerTimeline
-from privacy.ids import SessionId
+from cloud.api.context import Context
+from cloud.api.credential_first import CredentialFirstRoute
+from cloud.api.openapi import refuses
+from cloud.api.result_schemas import Summary, Timeline
+from cloud.api.schemas import DAY_MS
+from cloud.api.security import Principal, Scope, needs
+from cloud.api.session_data import load_session_data
+from cloud.reports.documents import frame_columns, gap_columns, second_columns, summary_document
+from cloud.reports.model_note import model_rows
+from cloud.reports.page import TimelinePage, content_security_policy, render_timeline_page
+from cloud.reports.smoothing import Smoothing, installed_filter, kernel_document, smooth_viewer
+from cloud.reports.tables import frames_csv, seconds_csv
+from cloud.reports.validity import VALIDITY
+from cloud.reports.viewers import ViewerTimeline
+from cloud.streams.scoring import ON_DEVICE
+from cloud.web.problems import ProblemError
+from privacy.protocol.ids import SessionId
 
 router = APIRouter(prefix="/v1/sessions", tags=["results"], route_class=CredentialFirstRoute)
 

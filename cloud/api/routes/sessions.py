@@ -12,7 +12,6 @@ from cloud.api.context import ApiContext, Context
 from cloud.api.credential_first import CredentialFirstRoute
 from cloud.api.join_tokens import new_join_token
 from cloud.api.openapi import refuses
-from cloud.api.problems import ProblemError
 from cloud.api.routes.studies import context_refused
 from cloud.api.schemas import (
     ConsentEvidence,
@@ -24,7 +23,8 @@ from cloud.api.schemas import (
     Session,
 )
 from cloud.api.security import Principal, Scope, admitted_erasing_key, digest, needs
-from privacy.ids import SessionId, TenantId
+from cloud.web.problems import ProblemError
+from privacy.protocol.ids import SessionId, TenantId
 
 router = APIRouter(prefix="/v1/sessions", tags=["sessions"], route_class=CredentialFirstRoute)
 

@@ -10,10 +10,10 @@ from fastapi import APIRouter, Depends, Query
 from cloud.api.context import Context
 from cloud.api.credential_first import CredentialFirstRoute
 from cloud.api.openapi import refuses
-from cloud.api.problems import ProblemError
 from cloud.api.schemas import DpiaApproval, NewStudy, NewTitle, NewViewer, Study, Title, Viewer
 from cloud.api.security import Principal, Scope, needs
-from cloud.ports.records import StudyContext
+from cloud.sessions.records import StudyContext
+from cloud.web.problems import ProblemError
 
 router = APIRouter(prefix="/v1", tags=["studies"], route_class=CredentialFirstRoute)
 

@@ -10,7 +10,6 @@ from fastapi import APIRouter, Depends, Response
 from cloud.api.context import Context
 from cloud.api.credential_first import CredentialFirstRoute
 from cloud.api.openapi import refuses
-from cloud.api.problems import ProblemError
 from cloud.api.schemas import Key, NewKey, NewStudio, Studio
 from cloud.api.security import (
     SCOPES_OF,
@@ -21,7 +20,8 @@ from cloud.api.security import (
     issue_api_key,
     needs,
 )
-from privacy.ids import TenantId
+from cloud.web.problems import ProblemError
+from privacy.protocol.ids import TenantId
 
 router = APIRouter(prefix="/v1", tags=["studios"], route_class=CredentialFirstRoute)
 

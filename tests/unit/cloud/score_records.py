@@ -7,10 +7,10 @@ from uuid import UUID
 
 from hypothesis import strategies as st
 
-from cloud.entries import ScoreRecord, SessionEvent, encode_event, encode_scores
-from cloud.ports.scoring import ScoringModel
-from cloud.ports.streams import Delivery, EntryKind
-from privacy.ids import SessionId, TenantId
+from cloud.streams.entries import ScoreRecord, SessionEvent, encode_event, encode_scores
+from cloud.streams.ports import Delivery, EntryKind
+from cloud.streams.scoring import ScoringModel
+from privacy.protocol.ids import SessionId, TenantId
 
 TENANT = TenantId(UUID("11111111-1111-4111-8111-111111111111"))
 SESSION = SessionId(UUID("22222222-2222-4222-8222-222222222222"))

@@ -12,16 +12,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cloud.aggregate import latency
 from cloud.aggregate.changes import read_change
 from cloud.aggregate.folding import durable_acks, fold_deliveries
 from cloud.aggregate.sharing import next_step
-from cloud.entries import SessionEvent, decode_event
 from cloud.errors import EntryError
-from cloud.ports.changes import Connected, Counted, Ended, EndKind, FramesSkipped, SegmentBegan
-from cloud.ports.storage import Lease, Pack
-from cloud.ports.streams import Delivery, EntryKind
-from privacy.ids import SessionId, TenantId
+from cloud.results import latency
+from cloud.results.changes import Connected, Counted, Ended, EndKind, FramesSkipped, SegmentBegan
+from cloud.results.storage import Lease, Pack
+from cloud.streams.entries import SessionEvent, decode_event
+from cloud.streams.ports import Delivery, EntryKind
+from privacy.protocol.ids import SessionId, TenantId
 from tests.unit.cloud.score_records import SESSION, START_UTC_US, TENANT, event_entry, score, scores_entry
 
 OTHER = TenantId(UUID("33333333-3333-4333-8333-333333333333"))

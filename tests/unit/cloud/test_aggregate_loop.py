@@ -10,14 +10,14 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from cloud.adapters.memory_storage import MemoryLeaseStore, MemoryResultStore
-from cloud.adapters.redis_memory import MemoryAckFeed, MemoryResultStream
-from cloud.entries import encode_scores
+from cloud.aggregate import loop as aggregate_loop
+from cloud.aggregate.loop import AggregateLoop
 from cloud.errors import LeaseLostError
-from cloud.ports.storage import Committed, Lease, LeaseStore, ResultStore, TenantBatch
-from cloud.ports.streams import Append, EntryKind
-from cloud.workers import aggregate_loop
-from cloud.workers.aggregate_loop import AggregateLoop
+from cloud.results.storage import Committed, Lease, LeaseStore, ResultStore, TenantBatch
+from cloud.streams.entries import encode_scores
+from cloud.streams.ports import Append, EntryKind
+from tests.fakes.storage import MemoryLeaseStore, MemoryResultStore
+from tests.fakes.streams import MemoryAckFeed, MemoryResultStream
 from tests.unit.cloud.score_records import MODEL, SESSION, TENANT, event_entry, score
 
 SHARDS = 4

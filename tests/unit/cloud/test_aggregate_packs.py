@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cloud.aggregate import packs as packing
-from cloud.aggregate.slots import PACK_BYTES, SCORE_DTYPE, SLOT_DTYPE, read_scores, to_slots
-from cloud.entries import FLAG_ON_DEVICE, ScoreRecord, decode_scores, encode_scores, split_model
 from cloud.errors import EntryError
-from cloud.ports.frames import FRAME_DTYPE
-from cloud.ports.scoring import ON_DEVICE, ScoringModel
-from cloud.ports.storage import Pack, PackKey, credit_models
-from privacy.ids import TenantId
+from cloud.results import packs as packing
+from cloud.results.frames import FRAME_DTYPE
+from cloud.results.slots import PACK_BYTES, SCORE_DTYPE, SLOT_DTYPE, read_scores, to_slots
+from cloud.results.storage import Pack, PackKey, credit_models
+from cloud.streams.entries import FLAG_ON_DEVICE, ScoreRecord, decode_scores, encode_scores, split_model
+from cloud.streams.scoring import ON_DEVICE, ScoringModel
+from privacy.protocol.ids import TenantId
 from tests.unit.cloud.score_records import MODEL, SESSION, TENANT, records, score
 
 

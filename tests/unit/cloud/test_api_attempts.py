@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloud.api.attempts import PER_ADDRESS, PER_PREFIX, REMEMBERED_S, Attempt, FailureLimiter
-from cloud.serving.connections import source_of
+from cloud.web.attempts import PER_ADDRESS, PER_PREFIX, REMEMBERED_S, Attempt, FailureLimiter
+from cloud.web.connections import source_of
 
 
 def attempt(address: str = "192.0.2.1", prefix: str = "key:1") -> Attempt:

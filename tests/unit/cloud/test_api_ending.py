@@ -9,14 +9,14 @@ from uuid import UUID
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from cloud.adapters.redis_memory import MemoryRevocations
 from cloud.api import ending
 from cloud.api.ending import Ended, Ender
 from cloud.api.join_tokens import is_genuine, new_join_token
 from cloud.api.revoking import Revoker
 from cloud.errors import NotFoundError, StoreError
-from cloud.ports.records import ErasureJob
-from privacy.ids import SessionId, TenantId
+from cloud.sessions.records import ErasureJob
+from privacy.protocol.ids import SessionId, TenantId
+from tests.fakes.streams import MemoryRevocations
 
 SESSION, TENANT = SessionId(UUID(int=7)), TenantId(UUID(int=1))
 JOB = ErasureJob(

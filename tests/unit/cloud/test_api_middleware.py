@@ -12,8 +12,8 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import Message
 
-from cloud.api.middleware import BodyLimit, ReservedPlaces
-from cloud.api.problems import ProblemError, problem_response
+from cloud.web.middleware import BodyLimit, ReservedPlaces
+from cloud.web.problems import ProblemError, problem_response
 
 
 async def answer(app: Any, scope: dict[str, Any], receive: Callable[[], Any]) -> tuple[int, dict[str, Any]]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from cloud.api.routes.results import _table_headers
-from cloud.ports.scoring import ON_DEVICE, ScoredFrames
-from cloud.report.viewers import ViewerTimeline
+from cloud.reports.viewers import ViewerTimeline
+from cloud.streams.scoring import ON_DEVICE, ScoredFrames
 from tests.unit.cloud.score_records import MODEL
 
 NO_TRACE: Any = None

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from cloud.classify import epochs
+from cloud.classify.classifier import BATCH_SIZES
 from cloud.classify.epochs import EpochBook, open_epoch
 from cloud.classify.planning import plan_batches
 from cloud.classify.refusals import SESSIONS_MAX, Refusal, RefusalTally
 from cloud.classify.stage import ScoringRules, classify_faces, epochs_of, open_crops, score_faces
-from cloud.entries import (
+from cloud.streams.entries import (
     FLAG_GREY,
     FLAG_LATE,
     FLAG_ON_DEVICE,
@@ -19,17 +20,16 @@ from cloud.entries import (
     decode_scores,
     encode_scores,
 )
-from cloud.ports.classifier import BATCH_SIZES
-from cloud.ports.streams import CropRefusals
+from cloud.streams.ports import CropRefusals
 from models.expression.regions import Calibration
 from models.expression.scope import ScopeRule
-from privacy.content import Scores, encode_scores_content
-from privacy.envelope import Codec
 from privacy.errors import OpeningError, ReceiptError
-from privacy.expressions import EXPRESSIONS, Expression
-from privacy.ids import SessionId
-from privacy.wire import limits
-from privacy.wire.messages import REFUSAL_REASONS
+from privacy.protocol import limits
+from privacy.protocol.content import Scores, encode_scores_content
+from privacy.protocol.envelope import Codec
+from privacy.protocol.expressions import EXPRESSIONS, Expression
+from privacy.protocol.ids import SessionId
+from privacy.protocol.messages import REFUSAL_REASONS
 from tests.fixtures_street import Platform, Viewer, jpeg, picture, seal, sealed_crop, utc_us
 from tests.unit.cloud.score_records import MODEL
 

@@ -3,9 +3,9 @@ from uuid import UUID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloud.delivery.batching import BATCH_WAIT_US, CropBatcher
-from cloud.entries import CROP_BATCH_MAX, CROP_BATCH_MAX_BYTES, SealedCrop, encode_crops
-from privacy.ids import SessionId
+from cloud.ingest.batching import BATCH_WAIT_US, CropBatcher
+from cloud.streams.entries import CROP_BATCH_MAX, CROP_BATCH_MAX_BYTES, SealedCrop, encode_crops
+from privacy.protocol.ids import SessionId
 
 
 def crop(number: int, size_bytes: int = 100) -> SealedCrop:

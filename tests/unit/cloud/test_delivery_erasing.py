@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloud.delivery.erasing import clear_results, count_crops
-from cloud.entries import SealedCrop, decode_scores, encode_crops
-from cloud.ports.streams import Delivery, EntryKind
-from privacy.ids import SessionId
+from cloud.lifecycle.stream_erasing import clear_results, count_crops
+from cloud.streams.entries import SealedCrop, decode_scores, encode_crops
+from cloud.streams.ports import Delivery, EntryKind
+from privacy.protocol.ids import SessionId
 from tests.unit.cloud.score_records import event_entry, score, scores_entry
 
 ERASED = SessionId(UUID(int=7 << 64))

@@ -1,9 +1,9 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloud.delivery.outbox import REPEAT_US, TAKE_MAX_EVENTS, EventOutbox
-from cloud.delivery.redelivery import BACKOFF_MAX_MS, backoff_ms, triage
-from cloud.ports.streams import DELIVERIES_MAX, Append, Delivery, EntryKind
+from cloud.ingest.outbox import REPEAT_US, TAKE_MAX_EVENTS, EventOutbox
+from cloud.streams.ports import DELIVERIES_MAX, Append, Delivery, EntryKind
+from cloud.streams.redelivery import BACKOFF_MAX_MS, backoff_ms, triage
 
 
 def delivery(times: int) -> Delivery:

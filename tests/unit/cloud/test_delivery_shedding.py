@@ -8,12 +8,12 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cloud.delivery.shedding import shed
-from cloud.entries import ScoreRecord, decode_event
-from cloud.ports.streams import Delivery, EntryKind
-from privacy.ids import SessionId
-from privacy.wire.gaps import OPEN_MAX_FRAMES
-from privacy.wire.messages import Counters, Gap
+from cloud.lifecycle.shedding import shed
+from cloud.streams.entries import ScoreRecord, decode_event
+from cloud.streams.ports import Delivery, EntryKind
+from privacy.protocol.gaps import OPEN_MAX_FRAMES
+from privacy.protocol.ids import SessionId
+from privacy.protocol.messages import Counters, Gap
 from tests.unit.cloud.score_records import START_UTC_US, event_entry, records, score, scores_entry
 
 OTHER = SessionId(UUID(int=77))

@@ -5,7 +5,7 @@ import pytest
 
 CODE = """
 import resource
-from cloud.adapters.hardening import forbid_core_dumps
+from cloud.hardening import forbid_core_dumps
 resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
 assert forbid_core_dumps()
 assert resource.getrlimit(resource.RLIMIT_CORE) == (0, 0)

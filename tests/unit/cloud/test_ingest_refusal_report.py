@@ -1,6 +1,6 @@
 from cloud.ingest.refusal_report import COUNT_MAX, RefusalReport
-from privacy.wire.codec import decode_control_from_ingest, encode_message
-from privacy.wire.messages import REFUSAL_REASONS, Refusals
+from privacy.protocol.codec import decode_control_from_ingest, encode_message
+from privacy.protocol.messages import REFUSAL_REASONS, Refusals
 
 
 def test_counts_are_added_up_until_they_are_told_and_told_once() -> None:

@@ -3,13 +3,13 @@ from uuid import UUID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloud.entries import SealedCrop, decode_event, encode_event
 from cloud.ingest.session import EventKind, IngestSession, SessionEnd
-from privacy.envelope import Codec, DatagramKind, Header, encode_header, wrap_datagram
-from privacy.ids import SessionId, TenantId
-from privacy.wire import limits
-from privacy.wire.codec import decode_control_from_agent, decode_control_from_ingest, encode_message
-from privacy.wire.messages import Bye, Clock, ClockOffset, Counters, Gap, RefusalReason, Withdraw
+from cloud.streams.entries import SealedCrop, decode_event, encode_event
+from privacy.protocol import limits
+from privacy.protocol.codec import decode_control_from_agent, decode_control_from_ingest, encode_message
+from privacy.protocol.envelope import Codec, DatagramKind, Header, encode_header, wrap_datagram
+from privacy.protocol.ids import SessionId, TenantId
+from privacy.protocol.messages import Bye, Clock, ClockOffset, Counters, Gap, RefusalReason, Withdraw
 
 SESSION = SessionId(UUID(int=1))
 NOW = 1_700_000_000_000_000

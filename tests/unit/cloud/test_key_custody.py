@@ -9,10 +9,10 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from cloud.adapters.key_custody import FileKeyCustody, prepare_keys
 from cloud.errors import CustodyError, KeyDestroyedError
-from privacy.at_rest import new_data_key, wrap_key
-from privacy.ids import SessionId, TenantId
+from cloud.keys.custody import FileKeyCustody, prepare_keys
+from privacy.crypto.at_rest import new_data_key, wrap_key
+from privacy.protocol.ids import SessionId, TenantId
 
 TENANT = TenantId(UUID(int=1))
 SESSION = SessionId(UUID(int=2))

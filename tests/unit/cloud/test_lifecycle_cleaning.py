@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from cloud.errors import StoreError
-from cloud.workers.lifecycle_cleaning import CLEAN_AFTER, CLEAN_PERIOD, RETRY_PERIOD, Cleaner
+from cloud.lifecycle.cleaning import CLEAN_AFTER, CLEAN_PERIOD, RETRY_PERIOD, Cleaner
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
 

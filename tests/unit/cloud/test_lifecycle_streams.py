@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloud.adapters.redis_memory import MemoryCropStream, MemoryResultStream
-from cloud.delivery.shedding import even_batches
-from cloud.entries import decode_event
 from cloud.errors import EntryError, StreamError
-from cloud.ports.streams import Append, Delivery, EntryKind
-from cloud.workers import lifecycle_streams
-from cloud.workers.lifecycle_streams import SHED_MIN_ENTRIES, keep_streams_short, shed_results
+from cloud.lifecycle import stream_trimming as lifecycle_streams
+from cloud.lifecycle.shedding import even_batches
+from cloud.lifecycle.stream_trimming import SHED_MIN_ENTRIES, keep_streams_short, shed_results
+from cloud.streams.entries import decode_event
+from cloud.streams.ports import Append, Delivery, EntryKind
+from tests.fakes.streams import MemoryCropStream, MemoryResultStream
 from tests.unit.cloud.score_records import event_entry, score, scores_entry
 
 KEEP = 10

@@ -18,7 +18,7 @@ from starlette.routing import Route
 from cloud.config import Bind, Role, load_settings
 from cloud.errors import ConfigError
 from cloud.observability import OK, configure_logging, serve_ops
-from cloud.serving.http_server import serve_app
+from cloud.web.http_server import serve_app
 
 
 def ask(bind: Bind, path: str) -> tuple[int, str]:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from cloud.errors import ConfigError
-from cloud.platform_keys import (
+from cloud.keys.platform_keys import (
     KEEP_EXPIRED_US,
     RENEW_BEFORE_US,
     DirectoryKeyring,
@@ -17,9 +17,9 @@ from cloud.platform_keys import (
     read_admin_token,
     read_key_bundle,
 )
+from privacy.crypto.keys import POOL_KEY_LIFETIME_US, verify_bundle
 from privacy.errors import KeyringError
-from privacy.ids import KeyId
-from privacy.keys import POOL_KEY_LIFETIME_US, verify_bundle
+from privacy.protocol.ids import KeyId
 
 NOW = 1_772_000_000_000_000
 

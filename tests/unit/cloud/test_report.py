@@ -13,23 +13,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cloud.entries import FLAG_LATE, FLAG_OUT_OF_SCOPE, FLAG_UNCERTAIN
-from cloud.ports.changes import Counted, FramesSkipped
-from cloud.ports.scoring import ON_DEVICE, ScoredFrames, ScoringModel
-from cloud.report.documents import summary_document
-from cloud.report.figures import ScheduledExpression, timeline_figure
-from cloud.report.gaps import REASON_TEXT, frame_funnel, gap_bands, gap_frames_by_reason, silent_bands
-from cloud.report.latency import percentile_ms, summarise
-from cloud.report.model_note import RecordedModel, model_label, model_rows, models_of_rows, note_of
-from cloud.report.page import TimelinePage, ViewerTimeline, content_security_policy, render_timeline_page
-from cloud.report.panels import percent
-from cloud.report.seconds import bin_seconds, coverage, smooth
-from cloud.report.sections import duration_text, method
-from cloud.report.tables import frames_csv, seconds_csv
-from cloud.report.traces import FrameTrace, frame_step_ms, share_of_frames
-from models.manifest import ARTIFACTS_DIR, Manifest, load_manifest
-from privacy.expressions import EXPRESSIONS, Expression
-from privacy.wire.messages import SkipReason
+from cloud.analytics.gaps import REASON_TEXT, frame_funnel, gap_bands, gap_frames_by_reason, silent_bands
+from cloud.analytics.latency import percentile_ms, summarise
+from cloud.analytics.seconds import bin_seconds, coverage, smooth
+from cloud.analytics.traces import FrameTrace, frame_step_ms, share_of_frames
+from cloud.reports.documents import summary_document
+from cloud.reports.figures import ScheduledExpression, timeline_figure
+from cloud.reports.model_note import RecordedModel, model_label, model_rows, models_of_rows, note_of
+from cloud.reports.page import TimelinePage, ViewerTimeline, content_security_policy, render_timeline_page
+from cloud.reports.panels import percent
+from cloud.reports.sections import duration_text, method
+from cloud.reports.tables import frames_csv, seconds_csv
+from cloud.results.changes import Counted, FramesSkipped
+from cloud.streams.entries import FLAG_LATE, FLAG_OUT_OF_SCOPE, FLAG_UNCERTAIN
+from cloud.streams.scoring import ON_DEVICE, ScoredFrames, ScoringModel
+from models.runtime.manifest import ARTIFACTS_DIR, Manifest, load_manifest
+from privacy.protocol.expressions import EXPRESSIONS, Expression
+from privacy.protocol.messages import SkipReason
 
 
 def make_trace(frames: list[int], *, fps: float = 30.0, leading: int = 0, value: int = 200) -> FrameTrace:

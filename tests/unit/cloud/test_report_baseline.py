@@ -8,20 +8,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloud.report.baseline import (
+from cloud.analytics.baseline import (
     Baseline,
     BaselineWindow,
     baseline_document,
     changes,
     viewer_baseline,
 )
-from cloud.report.documents import frame_columns, second_columns
-from cloud.report.panels import baseline_table
-from cloud.report.seconds import bin_seconds
-from cloud.report.tables import frames_csv, seconds_csv
-from cloud.report.traces import FrameTrace
-from cloud.report.viewers import ViewerTimeline
-from privacy.expressions import Expression
+from cloud.analytics.seconds import bin_seconds
+from cloud.analytics.traces import FrameTrace
+from cloud.reports.documents import frame_columns, second_columns
+from cloud.reports.panels import baseline_table
+from cloud.reports.tables import frames_csv, seconds_csv
+from cloud.reports.viewers import ViewerTimeline
+from privacy.protocol.expressions import Expression
 
 STEP_MS = 1_000 / 30
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloud.report.gaps import BANDS_DRAWN_MAX, GapBand, drawn_bands, reasons_by_second
+from cloud.analytics.gaps import BANDS_DRAWN_MAX, GapBand, drawn_bands, reasons_by_second
 
 REASONS = ("no_face", "dark", "overload")
 

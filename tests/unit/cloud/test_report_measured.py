@@ -6,16 +6,16 @@ from typing import Any
 
 import pytest
 
-from cloud.report import measured
-from cloud.report.confusion import confusion_tables
-from cloud.report.measured import (
+from cloud.reports import measured
+from cloud.reports.confusion import confusion_tables
+from cloud.reports.measured import (
     CARD_PATH,
     find_measured,
     measured_document,
     measured_model,
     set_title,
 )
-from models.manifest import ARTIFACTS_DIR, Manifest, Variant, load_manifest
+from models.runtime.manifest import ARTIFACTS_DIR, Manifest, Variant, load_manifest
 
 MATRIX = [[8, 2, 0, 0, 0, 0]] + [[0, 0, 0, 0, 0, 0]] * 4 + [[1, 0, 0, 0, 0, 9]]
 

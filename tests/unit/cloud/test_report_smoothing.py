@@ -5,19 +5,19 @@ import io
 
 import numpy as np
 
-from cloud.entries import FLAG_OUT_OF_SCOPE, FLAG_UNCERTAIN
-from cloud.report.smoothing import (
+from cloud.analytics.traces import FrameTrace
+from cloud.reports.smoothing import (
     Smoothing,
     elapsed_ms,
     installed_filter,
     kernel_document,
     smooth_viewer,
 )
-from cloud.report.tables import frames_csv
-from cloud.report.traces import FrameTrace
-from cloud.report.viewers import ViewerTimeline
+from cloud.reports.tables import frames_csv
+from cloud.reports.viewers import ViewerTimeline
+from cloud.streams.entries import FLAG_OUT_OF_SCOPE, FLAG_UNCERTAIN
 from models.expression.temporal import FilterSettings
-from privacy.expressions import Expression
+from privacy.protocol.expressions import Expression
 
 SETTINGS = FilterSettings(dwell_ms=2_000, memory_ms=100)
 

@@ -7,8 +7,8 @@ from uuid import UUID
 
 import pytest
 
-from cloud.ports.records import SessionRecord, SessionState
-from privacy.ids import SessionId, TenantId
+from cloud.sessions.records import SessionRecord, SessionState
+from privacy.protocol.ids import SessionId, TenantId
 
 LOST_AT = datetime(2026, 1, 1, tzinfo=UTC)
 

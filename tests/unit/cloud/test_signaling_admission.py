@@ -3,8 +3,8 @@ import pytest
 
 from cloud.errors import AdmissionError
 from cloud.signaling.admission import SessionState, check_offer, check_state
-from privacy.wire import limits
-from privacy.wire.messages import MINOR, Offer
+from privacy.protocol import limits
+from privacy.protocol.messages import MINOR, Offer
 from tests.fixtures_street import Platform, Viewer, utc_us
 
 

@@ -2,8 +2,8 @@ import asyncio
 
 import pytest
 
-from cloud.workers import running
-from cloud.workers.running import run_until
+from cloud import running
+from cloud.running import run_until
 
 
 async def forever() -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import structlog
 
-from edge_agent.frames import Frame
+from edge_agent.camera.frames import Frame
 from models.face_detector.decoding import INPUT_PX, short_range_anchors
 
 LANDMARK_OFFSETS = np.array(

@@ -4,7 +4,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from edge_agent.adapters.api_client import ApiClient
+from edge_agent.consent.api_client import ApiClient
 from edge_agent.errors import PlatformAwayError, PlatformError
 from edge_agent.invite import parse_invite
 

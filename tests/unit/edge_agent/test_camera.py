@@ -1,7 +1,7 @@
 import pytest
 
-from edge_agent.adapters import camera
-from edge_agent.adapters.camera import open_source
+from edge_agent.camera import source as camera
+from edge_agent.camera.source import open_source
 from edge_agent.errors import CameraError
 
 

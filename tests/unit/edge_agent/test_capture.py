@@ -4,11 +4,11 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from edge_agent.camera.capture import CaptureSettings, CaptureThread
+from edge_agent.camera.latest import Absent, LatestFrame
+from edge_agent.camera.presentation import Moment
 from edge_agent.errors import CameraError, CameraLostError
-from edge_agent.loops.capture import CaptureSettings, CaptureThread
-from edge_agent.loops.latest import Absent, LatestFrame
-from edge_agent.presentation import Moment
-from privacy.wire.messages import SkipReason
+from privacy.protocol.messages import SkipReason
 
 PICTURE = np.zeros((48, 64, 3), np.uint8)
 

@@ -58,7 +58,7 @@ def test_the_doctor_opens_no_camera_without_consent(capsys, tmp_path, monkeypatc
 def test_withdrawing_forgets_the_keys_even_when_the_platform_is_away(tmp_path, capsys):
     from uuid import UUID
 
-    from edge_agent.adapters.credential_store import CredentialStore
+    from edge_agent.consent.credential_store import CredentialStore
 
     store = CredentialStore(tmp_path)
     store.new_device_key(UUID("b" * 32))
@@ -70,7 +70,7 @@ def test_withdrawing_forgets_the_keys_even_when_the_platform_is_away(tmp_path, c
 def test_a_session_that_was_begun_before_is_not_taken_up_again(tmp_path, capsys, monkeypatch):
     from uuid import UUID
 
-    from edge_agent.adapters.credential_store import CredentialStore
+    from edge_agent.consent.credential_store import CredentialStore
 
     monkeypatch.setattr("edge_agent.app.open_source", _must_not_open)
     CredentialStore(tmp_path).store_begun(UUID("b" * 32))
@@ -100,7 +100,7 @@ def test_a_video_that_is_none_is_one_clear_line_and_spends_no_invitation(
 ):
     from uuid import UUID
 
-    from edge_agent.adapters.credential_store import CredentialStore
+    from edge_agent.consent.credential_store import CredentialStore
 
     film = tmp_path / "film.mp4"
     if content is not None:

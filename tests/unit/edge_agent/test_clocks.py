@@ -1,4 +1,4 @@
-from edge_agent.adapters.clocks import PlatformClock, utc_us
+from edge_agent.clocks import PlatformClock, utc_us
 
 HOUR_US = 3_600_000_000
 

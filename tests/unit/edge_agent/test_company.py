@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from edge_agent.company import Company, CompanySettings, face_distance
-from edge_agent.geometry import Box
-from edge_agent.tracking import Track
+from edge_agent.tracking.company import Company, CompanySettings, face_distance
+from edge_agent.tracking.geometry import Box
+from edge_agent.tracking.tracks import Track
 
 SIZE = (1280, 720)
 

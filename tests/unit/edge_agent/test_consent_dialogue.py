@@ -3,13 +3,13 @@ import hashlib
 import msgspec
 import pytest
 
-from edge_agent.adapters.credential_store import CredentialStore
-from edge_agent.consent_dialogue import GivenAnswers, give_consent
-from edge_agent.consenting import NoticeText, decode_base64
+from edge_agent.consent.consenting import NoticeText, decode_base64
+from edge_agent.consent.credential_store import CredentialStore
+from edge_agent.consent.dialogue import GivenAnswers, give_consent
 from edge_agent.errors import ConsentMissingError, PlatformError
-from privacy.consent import Purpose
-from privacy.expressions import Expression
-from privacy.receipts import sign_receipt
+from privacy.governance.consent import Purpose
+from privacy.governance.receipts import sign_receipt
+from privacy.protocol.expressions import Expression
 from tests.unit.edge_agent import test_consenting as sample
 
 TEXT = "What happens to your face."
@@ -54,7 +54,7 @@ def store(tmp_path):
 @pytest.fixture
 def dialogue(store, monkeypatch):
     def hold(api, answers=(), **given):
-        monkeypatch.setattr("edge_agent.consent_dialogue.ApiClient", lambda _invite: api)
+        monkeypatch.setattr("edge_agent.consent.dialogue.ApiClient", lambda _invite: api)
         replies, shown = iter(answers), []
         claims = give_consent(
             sample.INVITE,

@@ -3,9 +3,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_agent.consented_track import ChoiceSettings, ConsentedTrack, Standing
-from edge_agent.geometry import Box
-from edge_agent.tracking import Track
+from edge_agent.tracking.geometry import Box
+from edge_agent.tracking.subject_selector import ChoiceSettings, ConsentedTrack, Standing
+from edge_agent.tracking.tracks import Track
 
 SIZE = {"width": 640, "height": 480}
 

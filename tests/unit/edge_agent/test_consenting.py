@@ -5,7 +5,7 @@ import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from edge_agent.consenting import (
+from edge_agent.consent.consenting import (
     JoinInfo,
     NoticeText,
     Title,
@@ -19,11 +19,11 @@ from edge_agent.consenting import (
 )
 from edge_agent.errors import ConsentMissingError, PlatformError, SettingError
 from edge_agent.invite import parse_invite
-from privacy.consent import ConsentChoices, Purpose
-from privacy.expressions import EXPRESSIONS, Expression
-from privacy.jws import canonical_json, encode_base64url
-from privacy.keys import generate_pool_key, sign_bundle
-from privacy.receipts import ReceiptClaims, sign_receipt
+from privacy.crypto.jws import canonical_json, encode_base64url
+from privacy.crypto.keys import generate_pool_key, sign_bundle
+from privacy.governance.consent import ConsentChoices, Purpose
+from privacy.governance.receipts import ReceiptClaims, sign_receipt
+from privacy.protocol.expressions import EXPRESSIONS, Expression
 
 NOW = 1_790_000_000_000_000
 SIGNING, DEVICE = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()

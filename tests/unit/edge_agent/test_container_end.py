@@ -2,7 +2,7 @@ import io
 
 import pytest
 
-from edge_agent.adapters.container_end import is_cut
+from edge_agent.camera.container_end import is_cut
 
 
 def told(content):

@@ -4,7 +4,7 @@ from uuid import UUID
 
 import pytest
 
-from edge_agent.adapters.credential_store import CredentialStore
+from edge_agent.consent.credential_store import CredentialStore
 from edge_agent.errors import CredentialError
 
 SESSION, OTHER = UUID(int=1), UUID(int=2)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from edge_agent.detection import detect
+from edge_agent.tracking.detection import detect
 
 
 @pytest.mark.parametrize("size", [(640, 480), (1280, 720), (3840, 2160), (480, 640), (320, 320)])

@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_agent.encoding import LADDER, encode_crop
-from edge_agent.self_test import draw_face
-from privacy.envelope import Codec
-from privacy.payload import max_content_bytes
+from edge_agent.tracking.crop_encoding import LADDER, encode_crop
+from edge_agent.tracking.self_test import draw_face
+from privacy.protocol.envelope import Codec
+from privacy.protocol.payload import max_content_bytes
 
 
 def noise(seed=0, side=96):

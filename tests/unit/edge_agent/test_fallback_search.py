@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from edge_agent.detection import Detection
-from edge_agent.fallback_search import EAGER_FRAMES, FallbackSearch
-from edge_agent.fallbacks import Tiles, Turned
-from edge_agent.frames import Frame
-from edge_agent.geometry import Box
+from edge_agent.camera.frames import Frame
+from edge_agent.tracking.detection import Detection
+from edge_agent.tracking.fallback_search import EAGER_FRAMES, FallbackSearch
+from edge_agent.tracking.fallbacks import Tiles, Turned
+from edge_agent.tracking.geometry import Box
 
 FRAME = Frame(pixels=np.zeros((480, 640, 3), np.uint8), index=0, monotonic_us=0)
 

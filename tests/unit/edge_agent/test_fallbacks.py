@@ -1,7 +1,7 @@
 import pytest
 
-from edge_agent.fallbacks import ALL_FALLBACKS, LastPlace, Tiles, Turned
-from edge_agent.geometry import Box
+from edge_agent.tracking.fallbacks import ALL_FALLBACKS, LastPlace, Tiles, Turned
+from edge_agent.tracking.geometry import Box
 
 SIZES = [(640, 480), (480, 640), (1920, 1080), (3840, 2160), (500, 500), (1000, 240)]
 

@@ -2,8 +2,8 @@ import cv2
 import numpy as np
 import pytest
 
-from edge_agent.flow import carry
-from edge_agent.geometry import Box, transform_points
+from edge_agent.tracking.geometry import Box, transform_points
+from edge_agent.tracking.optical_flow import carry
 from models.face_crop.landmarks import fit_similarity
 
 

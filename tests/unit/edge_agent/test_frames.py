@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from edge_agent.camera.frames import VIEW_SIDE_PX, Frame, as_bgr, make_view
 from edge_agent.errors import FrameError
-from edge_agent.frames import VIEW_SIDE_PX, Frame, as_bgr, make_view
 
 
 @pytest.mark.parametrize("shape", [(48, 64), (48, 64, 1), (48, 64, 3), (48, 64, 4)])

@@ -2,10 +2,10 @@ from dataclasses import replace
 
 import pytest
 
-from edge_agent.consented_track import Choice, Standing
-from edge_agent.gate import GateSettings, refuse_choice, refuse_quality
+from edge_agent.tracking.gate import GateSettings, refuse_choice, refuse_quality
+from edge_agent.tracking.subject_selector import Choice, Standing
 from models.face_crop.quality import Pose, Quality
-from privacy.wire.messages import SkipReason
+from privacy.protocol.messages import SkipReason
 
 GOOD = Quality(
     pose=Pose(yaw_deg=0, pitch_deg=0, roll_deg=0),

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_agent.geometry import Box, centre_distance, iou
+from edge_agent.tracking.geometry import Box, centre_distance, iou
 
 finite = st.floats(-1e3, 1e3)
 boxes = st.tuples(finite, finite, st.floats(0.5, 500), st.floats(0.5, 500)).map(

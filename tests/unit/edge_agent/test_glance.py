@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from edge_agent.geometry import Box
-from edge_agent.glance import Glance, look
+from edge_agent.tracking.geometry import Box
+from edge_agent.tracking.region_pass import Glance, look
 from models.face_crop.landmarks import LEFT_EYE, RIGHT_EYE
 
 WHOLE = Box.of([0, 0, 640, 480])

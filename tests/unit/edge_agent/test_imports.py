@@ -16,14 +16,16 @@ def loaded_by(statement):
 
 def test_the_whole_agent_brings_no_server_side_library():
     modules = loaded_by(
-        "import edge_agent.cli, edge_agent.app, edge_agent.doctor, edge_agent.consent_dialogue"
+        "import edge_agent.cli, edge_agent.app, edge_agent.doctor, edge_agent.consent.dialogue"
     )
     found = [m for m in modules if any(m == f or m.startswith(f + ".") for f in FORBIDDEN)]
     assert found == []
 
 
 def test_the_pure_pipeline_brings_no_device_or_network_library():
-    modules = loaded_by("import edge_agent.pipeline, edge_agent.sealed, edge_agent.playback")
+    modules = loaded_by(
+        "import edge_agent.tracking.pipeline, edge_agent.session.sealed, edge_agent.session.playback"
+    )
     assert not modules & {"aiortc", "av", "websockets", "keyring", "ai_edge_litert"}
 
 

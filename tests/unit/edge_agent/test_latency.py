@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_agent.latency import CommitDelays, DelayHistogram
+from edge_agent.session.latency import CommitDelays, DelayHistogram
 
 
 def test_an_empty_histogram_has_no_percentiles():

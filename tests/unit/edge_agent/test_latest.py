@@ -2,9 +2,9 @@ import threading
 
 import numpy as np
 
-from edge_agent.frames import Frame
-from edge_agent.loops.latest import Captured, LatestFrame
-from privacy.wire.messages import SkipReason
+from edge_agent.camera.frames import Frame
+from edge_agent.camera.latest import Captured, LatestFrame
+from privacy.protocol.messages import SkipReason
 
 
 def captured(index, missed=SkipReason.OVERLOAD):

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from edge_agent.lifting import DARK_HIGHLIGHT, lift
+from edge_agent.tracking.contrast_stretch import DARK_HIGHLIGHT, lift
 
 
 def ramp(top):

@@ -6,17 +6,17 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from edge_agent.camera.capture import CaptureSettings, CaptureThread
+from edge_agent.camera.latest import LatestFrame
+from edge_agent.camera.presentation import Moment
 from edge_agent.errors import CameraError, CameraLostError, DetectorError, RevokedError
-from edge_agent.latency import CommitDelays, DelayHistogram
-from edge_agent.loops.capture import CaptureSettings, CaptureThread
-from edge_agent.loops.latest import LatestFrame
-from edge_agent.loops.live_run import LiveRun
-from edge_agent.loops.send import PARTING_US
-from edge_agent.loops.vision import VisionThread
-from edge_agent.playback import MediaClock
-from edge_agent.presentation import Moment
-from privacy.wire.messages import SkipReason
-from privacy.wire.sender import SenderSession
+from edge_agent.session.latency import CommitDelays, DelayHistogram
+from edge_agent.session.live_run import LiveRun
+from edge_agent.session.playback import MediaClock
+from edge_agent.session.send import PARTING_US
+from edge_agent.session.vision import VisionThread
+from privacy.protocol.messages import SkipReason
+from privacy.protocol.sender import SenderSession
 
 PICTURE = np.zeros((48, 64, 3), np.uint8)
 

@@ -1,8 +1,8 @@
 import pytest
 
-from edge_agent.geometry import Box
-from edge_agent.lost_search import LOOK_EVERY, LostSearch
-from edge_agent.search import FaceSearch
+from edge_agent.tracking.geometry import Box
+from edge_agent.tracking.lost_search import LOOK_EVERY, LostSearch
+from edge_agent.tracking.search import FaceSearch
 
 PLACE = Box.of([250, 150, 350, 250])
 

@@ -2,12 +2,12 @@ import cv2
 import numpy as np
 import pytest
 
-from edge_agent.frames import Frame
-from edge_agent.pipeline import FramePipeline
-from edge_agent.schedule import Look
-from edge_agent.search import FaceSearch
-from privacy.payload import max_content_bytes
-from privacy.wire.messages import SkipReason
+from edge_agent.camera.frames import Frame
+from edge_agent.tracking.pipeline import FramePipeline
+from edge_agent.tracking.schedule import Look
+from edge_agent.tracking.search import FaceSearch
+from privacy.protocol.messages import SkipReason
+from privacy.protocol.payload import max_content_bytes
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_agent.playback import MediaClock
+from edge_agent.session.playback import MediaClock
 
 
 def test_media_time_follows_the_clock_at_the_films_own_speed():

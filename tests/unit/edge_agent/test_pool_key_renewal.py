@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from edge_agent.app import PoolKeys
 from edge_agent.errors import PlatformAwayError
-from privacy.keys import generate_pool_key, sign_bundle
+from privacy.crypto.keys import generate_pool_key, sign_bundle
 
 NOW = 1_790_000_000_000_000
 HOUR_US = 3_600_000_000

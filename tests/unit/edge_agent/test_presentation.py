@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_agent.presentation import Decoded, Sampler, moments
+from edge_agent.camera.presentation import Decoded, Sampler, moments
 
 MS = 1000
 

@@ -3,9 +3,6 @@ import msgspec
 import numpy as np
 import pytest
 
-from edge_agent.adapters.detector_selection import detector_manifest
-from edge_agent.adapters.litert_detector import load_network
-from edge_agent.encoding import LADDER
 from edge_agent.errors import FrameError, PlatformError, SettingError
 from edge_agent.rehearsal import (
     Answered,
@@ -17,11 +14,14 @@ from edge_agent.rehearsal import (
     look_at_picture,
     rehearse,
 )
-from edge_agent.search import FaceSearch
-from edge_agent.self_test import draw_face
-from privacy.envelope import decode_envelope
-from privacy.keys import sign_bundle
-from privacy.opening import open_setup
+from edge_agent.tracking.crop_encoding import LADDER
+from edge_agent.tracking.detector_selection import detector_manifest
+from edge_agent.tracking.litert_detector import load_network
+from edge_agent.tracking.search import FaceSearch
+from edge_agent.tracking.self_test import draw_face
+from privacy.crypto.keys import sign_bundle
+from privacy.crypto.opening import open_setup
+from privacy.protocol.envelope import decode_envelope
 from tests.fixtures_street import Platform, Viewer, utc_us
 
 

@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_agent.sampling import REOPEN_LAST_US, overrun_frames, reopen_wait_us
+from edge_agent.camera.sampling import REOPEN_LAST_US, overrun_frames, reopen_wait_us
 
 
 def test_jitter_is_not_loss():

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from edge_agent.geometry import Box
-from edge_agent.schedule import Look, Schedule, ScheduleSettings
-from edge_agent.tracking import Track
+from edge_agent.tracking.geometry import Box
+from edge_agent.tracking.schedule import Look, Schedule, ScheduleSettings
+from edge_agent.tracking.tracks import Track
 
 
 def track(x=300, *, number=1, flowed=True, visible=True, undetected=0, unrest=1.0):

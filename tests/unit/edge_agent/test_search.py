@@ -1,8 +1,8 @@
 import pytest
 
-from edge_agent.frames import make_view
-from edge_agent.geometry import Box
-from edge_agent.search import FaceSearch
+from edge_agent.camera.frames import make_view
+from edge_agent.tracking.geometry import Box
+from edge_agent.tracking.search import FaceSearch
 
 
 def test_a_small_face_is_confirmed_in_close_up(patch_network, frame_of):

@@ -5,7 +5,6 @@ from uuid import UUID
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from edge_agent.encoding import encode_crop
 from edge_agent.errors import (
     ConsentMissingError,
     CredentialError,
@@ -13,20 +12,21 @@ from edge_agent.errors import (
     PlatformError,
     RevokedError,
 )
-from edge_agent.loops.link import LinkFactories
-from edge_agent.loops.send import SendContext, SendLoop
-from edge_agent.loops.vision import Seen
-from edge_agent.pipeline import Outcome
-from edge_agent.playback import MediaClock
-from edge_agent.schedule import Look
-from edge_agent.self_test import DRAWING_EYES_AND_MOUTH, draw_face
+from edge_agent.session.link import LinkFactories
+from edge_agent.session.playback import MediaClock
+from edge_agent.session.send import SendContext, SendLoop
+from edge_agent.session.vision import Seen
+from edge_agent.tracking.crop_encoding import encode_crop
+from edge_agent.tracking.pipeline import Outcome
+from edge_agent.tracking.schedule import Look
+from edge_agent.tracking.self_test import DRAWING_EYES_AND_MOUTH, draw_face
 from models.face_crop.quality import measure
-from privacy.envelope import DatagramKind, decode_envelope, unwrap_datagram
-from privacy.keys import MemoryKeyring, generate_pool_key
-from privacy.opening import open_setup
-from privacy.sealing import SessionSealer
-from privacy.wire.codec import decode_control_from_agent, encode_message
-from privacy.wire.messages import (
+from privacy.crypto.keys import MemoryKeyring, generate_pool_key
+from privacy.crypto.opening import open_setup
+from privacy.crypto.sealing import SessionSealer
+from privacy.protocol.codec import decode_control_from_agent, encode_message
+from privacy.protocol.envelope import DatagramKind, decode_envelope, unwrap_datagram
+from privacy.protocol.messages import (
     Ack,
     Answer,
     Bye,
@@ -40,7 +40,7 @@ from privacy.wire.messages import (
     SkipReason,
     Withdraw,
 )
-from privacy.wire.sender import SenderSession
+from privacy.protocol.sender import SenderSession
 
 UTC = 1_790_000_000_000_000
 TENANT, SESSION = UUID("a" * 32), UUID("b" * 32)

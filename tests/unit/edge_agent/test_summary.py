@@ -1,4 +1,4 @@
-from edge_agent.summary import RunSummary, refusal_words, status_line
+from edge_agent.session.summary import RunSummary, refusal_words, status_line
 
 
 def summary(*, sent: int = 90, acked: int = 0, refused: dict[str, int] | None = None) -> RunSummary:

@@ -4,9 +4,9 @@ import cv2
 import numpy as np
 import pytest
 
-from edge_agent.detection import Detection
-from edge_agent.geometry import Box
-from edge_agent.tracking import CARRY_MAX_FRAMES, MEMORY_FRAMES, MISSED_CARRY_FRAMES, Tracker
+from edge_agent.tracking.detection import Detection
+from edge_agent.tracking.geometry import Box
+from edge_agent.tracking.tracks import CARRY_MAX_FRAMES, MEMORY_FRAMES, MISSED_CARRY_FRAMES, Tracker
 
 MARKS = np.array([[-20, -13], [20, -13], [0, 3], [0, 22], [-42, -5], [42, -5]], np.float32)
 

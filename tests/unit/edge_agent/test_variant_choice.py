@@ -4,14 +4,14 @@ from pathlib import Path
 import pytest
 
 from edge_agent.errors import DetectorError
-from edge_agent.variant_choice import (
+from edge_agent.tracking.variant_choice import (
     VariantMeasurement,
     choose_fastest,
     decode_choice,
     encode_choice,
     measure_variants,
 )
-from models.manifest import Manifest, TensorSpec, Variant
+from models.runtime.manifest import Manifest, TensorSpec, Variant
 
 
 def measurement(variant, median_us, problem=""):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from av.video.frame import VideoFrame
 
-from edge_agent.adapters.video_file import VideoFile
+from edge_agent.camera.video_file import VideoFile
 from edge_agent.errors import CameraError
 from tests.fixtures_films import SIDE, corners, middle, picture
 

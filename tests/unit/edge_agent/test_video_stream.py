@@ -1,6 +1,6 @@
 import av
 
-from edge_agent.adapters.video_stream import DecodedStream
+from edge_agent.camera.video_stream import DecodedStream
 
 
 class Stumbling:

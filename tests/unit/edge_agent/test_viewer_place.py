@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from edge_agent.geometry import Box
-from edge_agent.tracking import Track
-from edge_agent.viewer_place import PlaceSettings, ViewerPlace
+from edge_agent.tracking.geometry import Box
+from edge_agent.tracking.tracks import Track
+from edge_agent.tracking.viewer_place import PlaceSettings, ViewerPlace
 
 SIZE = (1280, 720)
 SETTINGS = PlaceSettings()

@@ -5,12 +5,12 @@ from uuid import uuid4
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from edge_agent.adapters.credential_store import CredentialStore
+from edge_agent.consent.credential_store import CredentialStore
+from edge_agent.consent.withdrawal import withdraw
 from edge_agent.errors import PlatformAwayError, PlatformError
-from edge_agent.withdrawal import withdraw
-from privacy.erasure import ErasureReason, StepOutcome, plan_erasure, sign_deletion_receipt
-from privacy.ids import SessionId, TenantId
-from privacy.jws import encode_base64url
+from privacy.crypto.jws import encode_base64url
+from privacy.governance.erasure import ErasureReason, StepOutcome, plan_erasure, sign_deletion_receipt
+from privacy.protocol.ids import SessionId, TenantId
 from tests.unit.edge_agent import test_consenting as sample
 
 SESSION = SessionId(sample.INVITE.session)

@@ -13,7 +13,7 @@ from models.audit.parity import interval_by_person, measure_parity, read_london
 from models.cards.audited import parity
 from models.errors import DatasetError
 from models.face_detector.runtime import Detector
-from models.manifest import ARTIFACTS_DIR, load_manifest
+from models.runtime.manifest import ARTIFACTS_DIR, load_manifest
 
 RULE = AnswerRule(temperature=1.0, confident_above=0.9)
 PORTRAIT = samples.astronaut()[..., ::-1]

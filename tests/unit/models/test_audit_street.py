@@ -10,7 +10,7 @@ from models.audit.street import Arrivals, send_pictures
 from models.audit.street_loss import street_loss, worst_loss
 from models.errors import DatasetError
 from models.expression.loading import EXPRESSION_DIR
-from models.expression.measuring.framing import frame_picture
+from models.training.expression.evaluation.framing import frame_picture
 
 RULE = AnswerRule(temperature=1.0, confident_above=0.5)
 

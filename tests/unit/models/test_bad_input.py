@@ -10,13 +10,13 @@ import pytest
 
 from models.cli import add_models_commands
 from models.errors import DatasetError, ManifestError, ModelsError
-from models.manifest import ARTIFACTS_DIR, load_manifest, write_manifest
-from models.writing import check_place, write_figures
+from models.runtime.manifest import ARTIFACTS_DIR, load_manifest, write_manifest
+from models.runtime.writing import check_place, write_figures
 
 pytest.importorskip("keras", reason="needs the train extra")
 
-from models.expression.learning.training_config import config_from_run, read_config, read_run
-from models.expression.measuring.engines import LiteRtNetwork
+from models.training.expression.evaluation.engines import LiteRtNetwork
+from models.training.expression.training.training_config import config_from_run, read_config, read_run
 
 
 def parse(words: list[str]) -> argparse.Namespace:

@@ -17,7 +17,7 @@ from models.cards.tables import p_value, percent, points, table
 from models.errors import ManifestError
 from models.expression.loading import EXPRESSION_DIR
 from models.expression.taxonomy import LABELS
-from models.manifest import ARTIFACTS_DIR, load_manifest
+from models.runtime.manifest import ARTIFACTS_DIR, load_manifest
 
 BOUNDS = [0.7, 0.9]
 

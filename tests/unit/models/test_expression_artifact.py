@@ -14,7 +14,7 @@ from models.errors import ArtifactDigestError, ManifestError
 from models.expression.loading import EXPRESSION_DIR, load_expression
 from models.expression.preprocessing import prepare_batch
 from models.expression.taxonomy import LABELS
-from models.manifest import load_manifest, write_manifest
+from models.runtime.manifest import load_manifest, write_manifest
 
 INT8_OPERATORS = {"ADD", "CONV_2D", "DEQUANTIZE", "FULLY_CONNECTED", "MEAN", "QUANTIZE"}
 
@@ -65,7 +65,7 @@ def test_a_manifest_of_another_layout_is_refused(tmp_path: Path, change: dict[st
 @pytest.mark.parametrize("variant", ["int8", "float32"])
 def test_a_batch_scores_as_its_crops_do_one_by_one(variant: str) -> None:
     pytest.importorskip("ai_edge_litert", reason="needs LiteRT")
-    from models.expression.measuring.engines import LiteRtNetwork
+    from models.training.expression.evaluation.engines import LiteRtNetwork
 
     artifact = load_expression()
     network = LiteRtNetwork(artifact.manifest.read(variant))
@@ -78,7 +78,7 @@ def test_a_batch_scores_as_its_crops_do_one_by_one(variant: str) -> None:
 
 def test_the_int8_file_holds_only_operators_with_int8_kernels() -> None:
     pytest.importorskip("ai_edge_litert", reason="needs LiteRT")
-    from models.expression.measuring.engines import LiteRtNetwork
+    from models.training.expression.evaluation.engines import LiteRtNetwork
 
     assert set(LiteRtNetwork(load_expression().manifest.read("int8")).operators()) <= INT8_OPERATORS
 
@@ -120,9 +120,9 @@ def test_the_shipped_int8_network_beats_the_floor_on_its_test_sets() -> None:
     folder = os.environ.get("COUNTENANCE_DATA")
     if not folder or not (Path(folder) / "rafdb.zip").exists():
         pytest.skip("COUNTENANCE_DATA does not name the data folder")
-    from models.expression.measuring.engines import litert_predictor
-    from models.expression.measuring.evaluate import load_test_sets
-    from models.expression.measuring.scoring import accuracy, macro_recall
+    from models.training.expression.evaluation.engines import litert_predictor
+    from models.training.expression.evaluation.evaluate import load_test_sets
+    from models.training.expression.evaluation.scoring import accuracy, macro_recall
 
     artifact = load_expression()
     predict = litert_predictor(artifact.manifest.read("int8"), side_px=artifact.input_side_px)

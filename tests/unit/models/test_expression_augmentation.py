@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from models.errors import DatasetError
-from models.expression.data.augmentation import (
+from models.training.expression.data.augmentation import (
     AugmentationSettings,
     augment,
     coarsen,
@@ -15,7 +15,7 @@ from models.expression.data.augmentation import (
     spoil,
     warp,
 )
-from models.expression.learning.training_config import DEFAULT_CONFIG, config_from_run, read_config
+from models.training.expression.training.training_config import DEFAULT_CONFIG, config_from_run, read_config
 
 SETTINGS = AugmentationSettings()
 STILL = AugmentationSettings(rotation_deg=0, shift=0, scale_min=1, scale_max=1, aspect=0, shear=0)

@@ -7,17 +7,23 @@ import numpy as np
 import pytest
 
 from models.errors import DatasetError
-from models.expression.calibration.label_scaling import unfold_scales
-from models.expression.commands.broadening import carried_prior
-from models.expression.learning.broadening import WARPED, Answered, join_faces, pack_answered, warp_at_rest
-from models.expression.learning.second_teacher import (
+from models.expression.taxonomy import LABELS
+from models.training.expression.calibration.label_scaling import unfold_scales
+from models.training.expression.commands.broadening import carried_prior
+from models.training.expression.training.broadening import (
+    WARPED,
+    Answered,
+    join_faces,
+    pack_answered,
+    warp_at_rest,
+)
+from models.training.expression.training.second_teacher import (
     BATCH,
     ask_second_teacher,
     mix_teachers,
     open_second_teacher,
 )
-from models.expression.learning.training_config import read_config
-from models.expression.taxonomy import LABELS
+from models.training.expression.training.training_config import read_config
 from tests.unit.models.test_expression_reshaping import mesh as schematic_mesh
 
 NEUTRAL, ANGRY, DISGUST = (LABELS.index(n) for n in ("neutral", "angry", "disgust"))

@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 
 from models.errors import ArtifactDigestError, DatasetError
-from models.expression.data.datasets import PackedFaces
-from models.expression.learning.soft_labels import (
+from models.training.expression.data.datasets import PackedFaces
+from models.training.expression.networks.architectures import NetworkSettings, build_network, count_macs
+from models.training.expression.networks.face_weights import N_CONVOLUTIONS, read_face_layers
+from models.training.expression.training.soft_labels import (
     SoftLabels,
     average_answers,
     label_softly,
@@ -15,8 +17,6 @@ from models.expression.learning.soft_labels import (
     soften,
     write_labels_artifact,
 )
-from models.expression.networks.architectures import NetworkSettings, build_network, count_macs
-from models.expression.networks.face_weights import N_CONVOLUTIONS, read_face_layers
 
 keras = pytest.importorskip("keras", reason="needs the train extra")
 
@@ -50,7 +50,7 @@ def crops(count: int = 16) -> np.ndarray:
 
 
 def test_channels_that_let_nothing_through_are_dropped_without_a_trace() -> None:
-    from models.expression.exporting.prune import prune_network
+    from models.training.expression.exporting.prune import prune_network
 
     model = network()
     rng = np.random.default_rng(5)
@@ -66,7 +66,7 @@ def test_channels_that_let_nothing_through_are_dropped_without_a_trace() -> None
 
 
 def test_only_a_residual_network_can_be_pruned_and_only_by_a_share() -> None:
-    from models.expression.exporting.prune import prune_network
+    from models.training.expression.exporting.prune import prune_network
 
     with pytest.raises(DatasetError, match="residual"):
         prune_network(network(), {**TABLE, "kind": "face"}, keep=0.5)
@@ -75,7 +75,7 @@ def test_only_a_residual_network_can_be_pruned_and_only_by_a_share() -> None:
 
 
 def test_folding_changes_no_answer_and_rounding_only_a_little() -> None:
-    from models.expression.exporting.rounding import build_rounded, fold_network, unround
+    from models.training.expression.exporting.rounding import build_rounded, fold_network, unround
 
     model = network()
     answer = np.asarray(model(crops(), training=False))
@@ -89,7 +89,7 @@ def test_folding_changes_no_answer_and_rounding_only_a_little() -> None:
 
 @pytest.mark.slow
 def test_a_rounded_network_learns_although_rounding_has_no_slope() -> None:
-    from models.expression.exporting.rounding import build_rounded, fold_network, recover_rounded
+    from models.training.expression.exporting.rounding import build_rounded, fold_network, recover_rounded
 
     rounded = build_rounded(fold_network(network(), SETTINGS), SETTINGS, crops())
     targets = np.eye(7, dtype=np.float32)[np.arange(16) % 7]
@@ -204,12 +204,12 @@ def test_another_network_or_half_a_file_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_teacher_starts_as_the_network_whose_weights_it_takes() -> None:
-    from models.expression.networks.face_network import (
+    from models.training.expression.networks.face_network import (
         FaceNetworkSettings,
         build_face_network,
         start_from_faces,
     )
-    from models.expression.networks.face_weights import FaceLayer
+    from models.training.expression.networks.face_weights import FaceLayer
 
     model = build_face_network(FaceNetworkSettings(input_side_px=32))
     rng = np.random.default_rng(1)

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from models.errors import DatasetError
-from models.expression.data.corpus import load_outside, load_training, read_learnable
-from models.expression.data.datasets import (
+from models.expression.preprocessing import resize_grey, to_grey
+from models.expression.taxonomy import FERPLUS_VOTES, LABELS, OUT_OF_SCOPE, ferplus_other
+from models.training.expression.data.corpus import load_outside, load_training, read_learnable
+from models.training.expression.data.datasets import (
     Picture,
     decode_picture,
     pack_pictures,
@@ -19,9 +21,7 @@ from models.expression.data.datasets import (
     read_muxspace,
     read_rafdb,
 )
-from models.expression.data.splits import Part, digest_fraction, guard_training, part_of
-from models.expression.preprocessing import resize_grey, to_grey
-from models.expression.taxonomy import FERPLUS_VOTES, LABELS, OUT_OF_SCOPE, ferplus_other
+from models.training.expression.data.splits import Part, digest_fraction, guard_training, part_of
 
 HEADER = "file,split,fer2013_label,neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF"
 

@@ -14,21 +14,7 @@ from skimage import data as samples
 from models.audit.accuracy import Engines, measure_sets
 from models.audit.answers import AnswerRule, AtHome
 from models.errors import DatasetError, ManifestError
-from models.expression.commands.developing import stated_prior
-from models.expression.data.corpus import home_shares, known_test_digests
-from models.expression.data.datasets import read_muxspace
-from models.expression.data.development import DevelopmentSet
-from models.expression.data.splits import Part, guard_training, part_of
-from models.expression.data.unlabelled import SYNTHETIC, part_of_unlabelled, read_faces
 from models.expression.loading import load_expression
-from models.expression.measuring.development import (
-    Asked,
-    certain_from,
-    home_temperature,
-    paired_gain,
-    score_candidate,
-)
-from models.expression.measuring.evaluate import TestSet
 from models.expression.prior import (
     AUDIENCE,
     at_prior,
@@ -40,6 +26,20 @@ from models.expression.prior import (
     without_scales,
 )
 from models.expression.taxonomy import LABELS
+from models.training.expression.commands.developing import stated_prior
+from models.training.expression.data.corpus import home_shares, known_test_digests
+from models.training.expression.data.datasets import read_muxspace
+from models.training.expression.data.development import DevelopmentSet
+from models.training.expression.data.splits import Part, guard_training, part_of
+from models.training.expression.data.unlabelled import SYNTHETIC, part_of_unlabelled, read_faces
+from models.training.expression.evaluation.development import (
+    Asked,
+    certain_from,
+    home_temperature,
+    paired_gain,
+    score_candidate,
+)
+from models.training.expression.evaluation.evaluate import TestSet
 
 UNIFORM = np.full(6, 1 / 6)
 
@@ -83,7 +83,7 @@ def test_a_share_of_unlabelled_faces_is_kept_for_development_whatever_they_are_c
     parts = [part_of_unlabelled(SYNTHETIC, digest) for digest in digests]
     assert set(parts) == {Part.TRAIN, Part.DEVELOPMENT} and 20 < parts.count(Part.DEVELOPMENT) < 60
     from models.face_detector.runtime import Detector
-    from models.manifest import ARTIFACTS_DIR, load_manifest
+    from models.runtime.manifest import ARTIFACTS_DIR, load_manifest
 
     detector = Detector(load_manifest(ARTIFACTS_DIR / "face_detector").read())
     with zipfile.ZipFile(tmp_path / "synthetic_faces.zip", "w") as opened:

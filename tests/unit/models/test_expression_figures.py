@@ -3,14 +3,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.expression.calibration.abstention import (
+from models.training.expression.calibration.abstention import (
     choose_threshold,
     choose_threshold_for_all,
     coverage_and_accuracy,
 )
-from models.expression.calibration.temperature import expected_calibration_error, fit_temperature, softmax
-from models.expression.measuring.evaluate import measure
-from models.expression.measuring.scoring import (
+from models.training.expression.calibration.temperature import (
+    expected_calibration_error,
+    fit_temperature,
+    softmax,
+)
+from models.training.expression.evaluation.evaluate import measure
+from models.training.expression.evaluation.scoring import (
     accuracy,
     bootstrap_interval,
     confusion_matrix,

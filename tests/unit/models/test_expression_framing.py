@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 import skimage.data
 
-from models.expression.data.datasets import Picture
-from models.expression.measuring.framing import JPEG_QUALITY, framings, score_framing, see_faces
 from models.expression.taxonomy import one_hot
 from models.face_crop.alignment import FRAMING, Framing
 from models.face_detector.runtime import Detector
-from models.manifest import ARTIFACTS_DIR, load_manifest
+from models.runtime.manifest import ARTIFACTS_DIR, load_manifest
+from models.training.expression.data.datasets import Picture
+from models.training.expression.evaluation.framing import JPEG_QUALITY, framings, score_framing, see_faces
 
 
 def picture(pixels: np.ndarray, *, label: int, source: str) -> Picture:
@@ -90,7 +90,7 @@ def test_the_grid_holds_the_shipped_framing_and_zooms_about_the_face() -> None:
 
 
 def test_crops_are_compressed_as_the_agent_compresses_first() -> None:
-    from edge_agent.encoding import LADDER
+    from edge_agent.tracking.crop_encoding import LADDER
 
     assert LADDER[0].quality == JPEG_QUALITY
 

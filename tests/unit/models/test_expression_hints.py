@@ -8,14 +8,16 @@ import pytest
 
 from models.cli import add_models_commands
 from models.errors import DatasetError
-from models.expression.data.augmentation import AugmentationSettings
-from models.expression.data.datasets import PackedFaces
+from models.training.expression.data.augmentation import AugmentationSettings
+from models.training.expression.data.datasets import PackedFaces
 
 pytest.importorskip("keras", reason="needs the train extra")
 
 import keras
 
-from models.expression.learning.hints import (
+from models.training.expression.networks.architectures import NetworkSettings, build_network
+from models.training.expression.networks.building import load_network
+from models.training.expression.training.hints import (
     gather_hints,
     inner_view,
     load_hints,
@@ -23,11 +25,9 @@ from models.expression.learning.hints import (
     with_hints,
     without_hints,
 )
-from models.expression.learning.train import train
-from models.expression.learning.training_config import TRAINED_FILE, TrainingConfig, TrainingSettings
-from models.expression.learning.views import LabelledViews, ViewBatches
-from models.expression.networks.architectures import NetworkSettings, build_network
-from models.expression.networks.building import load_network
+from models.training.expression.training.train import train
+from models.training.expression.training.training_config import TRAINED_FILE, TrainingConfig, TrainingSettings
+from models.training.expression.training.views import LabelledViews, ViewBatches
 
 # Converters and runtimes warn about their own internals.
 pytestmark = [pytest.mark.filterwarnings("default"), pytest.mark.slow]

@@ -109,7 +109,7 @@ def test_an_unknown_opt_out_is_refused() -> None:
 
 def test_the_serving_half_reaches_no_training_library() -> None:
     code = (
-        "import sys, models.cli, models.manifest, models.expression.loading, models.expression.inference, "
+        "import sys, models.cli, models.runtime.manifest, models.expression.loading, models.expression.inference, "
         "models.expression.preprocessing, models.expression.taxonomy; "
         "print([m for m in ('tensorflow', 'keras', 'ai_edge_litert', 'h5py') if m in sys.modules])"
     )

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from models.errors import DatasetError
-from models.expression.data.augmentation import AugmentationSettings
-from models.expression.data.datasets import PackedFaces
-from models.expression.learning.training_config import TrainingConfig, TrainingSettings
-from models.expression.networks.face_weights import FaceLayer
-from models.expression.networks.mobile_weights import STEM_CHANNELS, read_mobile_layers
+from models.training.expression.data.augmentation import AugmentationSettings
+from models.training.expression.data.datasets import PackedFaces
+from models.training.expression.networks.face_weights import FaceLayer
+from models.training.expression.networks.mobile_weights import STEM_CHANNELS, read_mobile_layers
+from models.training.expression.training.training_config import TrainingConfig, TrainingSettings
 
 keras = pytest.importorskip("keras", reason="needs the train extra")
 
@@ -123,8 +123,8 @@ def convolve(x: np.ndarray, layer: FaceLayer, stride: int) -> np.ndarray:
 def test_the_mobile_teacher_starts_as_the_network_whose_weights_it_takes(
     tmp_path: Path, frozen_blocks: int
 ) -> None:
-    from models.expression.networks.face_network import start_from_faces
-    from models.expression.networks.mobile_network import MobileNetworkSettings, build_mobile_network
+    from models.training.expression.networks.face_network import start_from_faces
+    from models.training.expression.networks.mobile_network import MobileNetworkSettings, build_mobile_network
 
     layers = read_mobile_layers(write_graph(tmp_path), block_channels=CHANNELS)
     model = build_mobile_network(
@@ -165,8 +165,8 @@ def faces(count: int, first: int) -> PackedFaces:
 
 
 def test_frozen_blocks_stay_as_they_were_and_the_others_learn(tmp_path: Path) -> None:
-    from models.expression.learning.train import train
-    from models.expression.networks.building import build_from_table, load_network
+    from models.training.expression.networks.building import build_from_table, load_network
+    from models.training.expression.training.train import train
 
     started = build_from_table(CONFIG.network)
     result = train(
@@ -185,8 +185,8 @@ def test_frozen_blocks_stay_as_they_were_and_the_others_learn(tmp_path: Path) ->
 
 
 def test_a_student_starts_from_a_network_of_its_own_shape_only(tmp_path: Path) -> None:
-    from models.expression.learning.starting import from_network
-    from models.expression.networks.building import build_from_table
+    from models.training.expression.networks.building import build_from_table
+    from models.training.expression.training.starting import from_network
 
     table = {"input_side_px": 24, "stem_channels": 4, "stages": ((4, 1), (8, 1))}
     earlier = build_from_table(table)
@@ -209,7 +209,7 @@ def test_a_student_starts_from_a_network_of_its_own_shape_only(tmp_path: Path) -
 
 
 def test_a_start_that_is_no_network_is_refused(tmp_path: Path) -> None:
-    from models.expression.learning.starting import from_network
+    from models.training.expression.training.starting import from_network
 
     (tmp_path / "text.keras").write_text("no network", "utf-8")
     for name in ("text.keras", "missing.keras"):

@@ -8,7 +8,7 @@ from models.errors import ManifestError, TensorShapeError
 from models.expression.inference import masked_probabilities
 from models.expression.loading import EXPRESSION_DIR, load_expression
 from models.expression.regions import Calibration, RegionalCalibration, read_calibration, with_region
-from models.manifest import load_manifest, write_manifest
+from models.runtime.manifest import load_manifest, write_manifest
 
 OWN = {"temperature": 1.0, "confident_above": 0.9}
 GERMANY = Calibration(temperature=2.0, confident_above=0.8)

@@ -3,7 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.expression.data.reshaping import (
+from models.expression.taxonomy import LABELS
+from models.training.expression.data.reshaping import (
     FROWN,
     N_POINTS,
     RAISED_INNER_BROWS,
@@ -15,7 +16,6 @@ from models.expression.data.reshaping import (
     reshape_face,
     shape_target,
 )
-from models.expression.taxonomy import LABELS
 
 EVEN = Strength(left=1.0, right=1.0, shade=0.0)
 SIDE = 96

@@ -8,13 +8,13 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from models.errors import DatasetError, ManifestError, TensorShapeError
-from models.expression.calibration.abstention import area_under_roc, choose_scope_threshold
-from models.expression.calibration.temperature import fit_scope_temperature, softmax
 from models.expression.inference import opt_out_mask, score_logits
 from models.expression.loading import EXPRESSION_DIR, load_expression
 from models.expression.scope import ScopeRule, in_scope_probability, out_of_scope
 from models.expression.taxonomy import LABELS
-from models.manifest import load_manifest, write_manifest
+from models.runtime.manifest import load_manifest, write_manifest
+from models.training.expression.calibration.abstention import area_under_roc, choose_scope_threshold
+from models.training.expression.calibration.temperature import fit_scope_temperature, softmax
 from tests.fixtures_expression import SEVEN_PARAMETERS, seven_logit_manifest
 
 seven_logits = hnp.arrays(
@@ -152,7 +152,7 @@ def test_eight_logits_are_refused(tmp_path: Path) -> None:
 
 
 def _faces(count: int):
-    from models.expression.data.datasets import PackedFaces
+    from models.training.expression.data.datasets import PackedFaces
 
     labels = np.arange(count) % 6
     return PackedFaces(
@@ -174,7 +174,7 @@ def _reads_the_first_pixel(pictures) -> np.ndarray:
 
 def test_calibration_fits_the_six_and_the_scope_apart() -> None:
     pytest.importorskip("tensorflow", reason="needs the train extra")
-    from models.expression.exporting.artifact import calibrate_on_validation
+    from models.training.expression.exporting.artifact import calibrate_on_validation
 
     outside = [np.full((8, 8), 6, np.uint8)] * 60
     network = _reads_the_first_pixel

@@ -11,17 +11,17 @@ import numpy as np
 import pytest
 
 from models.errors import DatasetError
-from models.expression.commands.learning import with_soft_labels
-from models.expression.data.datasets import PackedFaces
-from models.expression.learning.soft_label_splits import load_student_labels, teachers_share
-from models.expression.learning.soft_labels import (
+from models.runtime.manifest import load_manifest
+from models.training.expression.commands.training import with_soft_labels
+from models.training.expression.data.datasets import PackedFaces
+from models.training.expression.training.soft_label_splits import load_student_labels, teachers_share
+from models.training.expression.training.soft_labels import (
     LABELS_FILE,
     SHIPPED_LABELS,
     SoftLabels,
     write_labels_artifact,
 )
-from models.expression.learning.training_config import CONFIGS_DIR, TrainingConfig, read_config
-from models.manifest import load_manifest
+from models.training.expression.training.training_config import CONFIGS_DIR, TrainingConfig, read_config
 
 
 def faces(*numbers: int) -> PackedFaces:

@@ -7,7 +7,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from models.errors import DatasetError, ManifestError, TensorShapeError
-from models.expression.calibration.temporal_fit import (
+from models.expression.inference import opt_out_mask, score_logits
+from models.expression.taxonomy import LABELS
+from models.expression.temporal import DEFAULT_FILTER, FilterSettings, filter_of, filter_track
+from models.training.expression.calibration.temporal_fit import (
     exponential,
     fit_exponential,
     fit_filter,
@@ -16,10 +19,7 @@ from models.expression.calibration.temporal_fit import (
     raw,
     track_figures,
 )
-from models.expression.data.synthetic_tracks import FRAME_MS, Track, make_tracks, unrestful_frames
-from models.expression.inference import opt_out_mask, score_logits
-from models.expression.taxonomy import LABELS
-from models.expression.temporal import DEFAULT_FILTER, FilterSettings, filter_of, filter_track
+from models.training.expression.data.synthetic_tracks import FRAME_MS, Track, make_tracks, unrestful_frames
 
 any_logits = hnp.arrays(np.float64, st.tuples(st.integers(1, 12), st.just(6)), elements=st.floats(-20, 20))
 any_mask = hnp.arrays(np.bool_, 6)
@@ -221,7 +221,7 @@ def test_fitting_on_pictures_measures_on_tracks_it_did_not_see() -> None:
 
 def test_clips_of_several_faces_are_read_better_than_their_last_frame() -> None:
     pytest.importorskip("ai_edge_litert", reason="needs LiteRT")
-    from models.expression.measuring.clips import clip_figures, reader_of
+    from models.training.expression.evaluation.clips import clip_figures, reader_of
 
     rng = np.random.default_rng(5)
     labels = np.repeat(np.arange(6), 60)

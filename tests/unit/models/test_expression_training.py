@@ -9,10 +9,10 @@ import pytest
 
 from models.cli import add_models_commands
 from models.errors import DatasetError
-from models.expression.data.augmentation import AugmentationSettings
-from models.expression.data.datasets import PackedFaces
-from models.expression.learning.training_config import TrainingConfig, TrainingSettings
 from models.expression.taxonomy import LABELS
+from models.training.expression.data.augmentation import AugmentationSettings
+from models.training.expression.data.datasets import PackedFaces
+from models.training.expression.training.training_config import TrainingConfig, TrainingSettings
 
 keras = pytest.importorskip("keras", reason="needs the train extra")
 
@@ -50,7 +50,7 @@ def faces(count: int, first_seed: int) -> PackedFaces:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from models.expression.learning.train import train
+    from models.training.expression.training.train import train
 
     out = tmp_path_factory.mktemp("run")
     train(CONFIG, training=faces(128, 0), validation=faces(64, 1000), out=out)
@@ -67,7 +67,7 @@ def test_a_run_goes_on_after_its_last_finished_epoch(run: Path, tmp_path: Path) 
     import shutil
     from dataclasses import replace
 
-    from models.expression.learning.train import train
+    from models.training.expression.training.train import train
 
     shutil.copytree(run, tmp_path / "run")
     longer = replace(CONFIG, training=replace(CONFIG.training, epochs=5))
@@ -77,14 +77,14 @@ def test_a_run_goes_on_after_its_last_finished_epoch(run: Path, tmp_path: Path) 
 
 
 def test_training_on_validation_pictures_is_refused(tmp_path: Path) -> None:
-    from models.expression.learning.train import train
+    from models.training.expression.training.train import train
 
     with pytest.raises(DatasetError, match="also a training picture"):
         train(CONFIG, training=faces(32, 0), validation=faces(32, 0), out=tmp_path)
 
 
 def test_the_schedule_ends_at_zero_by_steps_or_by_time() -> None:
-    from models.expression.learning.train import learning_rate
+    from models.training.expression.training.train import learning_rate
 
     rates = [learning_rate(p / 100, peak=0.1, warmup_share=0.05) for p in range(101)]
     assert max(rates) == pytest.approx(0.1)
@@ -95,9 +95,9 @@ def test_the_schedule_ends_at_zero_by_steps_or_by_time() -> None:
 def test_the_exported_family_agrees_with_itself(run: Path, tmp_path: Path) -> None:
     from datetime import UTC, datetime
 
-    from models.expression.exporting.artifact import ExportRequest, export_artifact, rebuild_float32
-    from models.expression.measuring.engines import keras_predictor, litert_predictor
-    from models.manifest import load_manifest
+    from models.runtime.manifest import load_manifest
+    from models.training.expression.evaluation.engines import keras_predictor, litert_predictor
+    from models.training.expression.exporting.artifact import ExportRequest, export_artifact, rebuild_float32
 
     validation = faces(60, 2000)
     outside = [np.full((32, 32), level, np.uint8) for level in range(0, 250, 5)]
@@ -123,14 +123,14 @@ def test_the_exported_family_agrees_with_itself(run: Path, tmp_path: Path) -> No
 def test_the_prior_of_an_audience_is_folded_into_the_offsets_of_the_last_layer(run: Path) -> None:
     from datetime import UTC, datetime
 
-    from models.expression.exporting.artifact import (
+    from models.expression.preprocessing import resize_grey, standardise
+    from models.expression.prior import AUDIENCE, PRIORS
+    from models.training.expression.exporting.artifact import (
         ExportRequest,
         carried_prior,
         fold_prior,
         rebuild_float32,
     )
-    from models.expression.preprocessing import resize_grey, standardise
-    from models.expression.prior import AUDIENCE, PRIORS
 
     validation = faces(60, 2000)
     crops = standardise(np.stack([resize_grey(grey, 24) for grey in validation.grey]))
@@ -150,7 +150,7 @@ def test_the_prior_of_an_audience_is_folded_into_the_offsets_of_the_last_layer(r
 def test_the_mean_of_two_runs_lies_between_them_and_states_its_prior(run: Path, tmp_path: Path) -> None:
     import shutil
 
-    from models.expression.networks.building import load_network
+    from models.training.expression.networks.building import load_network
 
     def command(*words: str) -> int:
         parser = argparse.ArgumentParser()
@@ -181,10 +181,10 @@ def test_the_mean_of_two_runs_lies_between_them_and_states_its_prior(run: Path, 
 
 
 def test_comparing_files_pairs_every_picture_with_the_first_file(run: Path, tmp_path: Path) -> None:
-    from models.expression.exporting.artifact import rebuild_float32
-    from models.expression.exporting.quantise import to_float_tflite
-    from models.expression.measuring.compare import compare_files
-    from models.expression.measuring.evaluate import TestSet
+    from models.training.expression.evaluation.compare import compare_files
+    from models.training.expression.evaluation.evaluate import TestSet
+    from models.training.expression.exporting.artifact import rebuild_float32
+    from models.training.expression.exporting.quantise import to_float_tflite
 
     model = rebuild_float32(run / "averaged.keras", CONFIG)
     right = to_float_tflite(model)
@@ -318,7 +318,7 @@ def test_the_commands_lead_from_any_labelled_folder_to_a_card(
 
 
 def test_sampling_gives_sources_their_share_and_lifts_rare_labels() -> None:
-    from models.expression.learning.sampling import sampling_weights
+    from models.training.expression.training.sampling import sampling_weights
 
     sources = ("a",) * 90 + ("b",) * 10
     labels = np.array([0] * 80 + [4] * 10 + [1] * 10)
@@ -329,7 +329,7 @@ def test_sampling_gives_sources_their_share_and_lifts_rare_labels() -> None:
 
 
 def test_batches_depend_on_seed_epoch_and_index_alone() -> None:
-    from models.expression.learning.sampling import AugmentedBatches
+    from models.training.expression.training.sampling import AugmentedBatches
 
     def batches(first_epoch: int) -> AugmentedBatches:
         return AugmentedBatches(
@@ -353,8 +353,8 @@ def test_batches_depend_on_seed_epoch_and_index_alone() -> None:
 
 
 def test_the_shipped_network_keeps_its_budget() -> None:
-    from models.expression.learning.training_config import read_config
-    from models.expression.networks.architectures import NetworkSettings, build_network, count_macs
+    from models.training.expression.networks.architectures import NetworkSettings, build_network, count_macs
+    from models.training.expression.training.training_config import read_config
 
     model = build_network(NetworkSettings(**read_config().network))
     assert model.count_params() <= 2_000_000

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from models.errors import DatasetError
-from models.expression.data.datasets import PackedFaces
-from models.expression.measuring.validation import compare_answers, mean_answer, probabilities
+from models.training.expression.data.datasets import PackedFaces
+from models.training.expression.evaluation.validation import compare_answers, mean_answer, probabilities
 
 
 def faces(labels: list[int], sources: list[str]) -> PackedFaces:

@@ -8,12 +8,12 @@ import pytest
 
 from models.cli import add_models_commands
 from models.errors import DatasetError
-from models.expression.data.augmentation import AugmentationSettings
-from models.expression.data.datasets import PackedFaces
+from models.training.expression.data.augmentation import AugmentationSettings
+from models.training.expression.data.datasets import PackedFaces
 
 pytest.importorskip("keras", reason="needs the train extra")
 
-from models.expression.learning.views import (
+from models.training.expression.training.views import (
     BATCH,
     Drawing,
     LabelledViews,
@@ -183,8 +183,8 @@ def test_distil_refuses_what_views_cannot_go_with(
 
 
 def test_a_student_learns_from_views_and_refuses_those_of_another_size(tmp_path: Path) -> None:
-    from models.expression.learning.train import train
-    from models.expression.learning.training_config import TrainingConfig, TrainingSettings
+    from models.training.expression.training.train import train
+    from models.training.expression.training.training_config import TrainingConfig, TrainingSettings
 
     config = TrainingConfig(
         network={"input_side_px": 16, "stem_channels": 8, "stages": ((8, 1),)},

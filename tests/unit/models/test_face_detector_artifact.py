@@ -12,9 +12,9 @@ from skimage import data as samples
 
 from models.errors import ArtifactDigestError
 from models.face_detector.decoding import Detections, iou_matrix
-from models.face_detector.making.wheel import LICENCE_ID, NETWORK_SHA256
 from models.face_detector.runtime import Detector
-from models.manifest import ARTIFACTS_DIR, Manifest, load_manifest
+from models.runtime.manifest import ARTIFACTS_DIR, Manifest, load_manifest
+from models.training.face_detector.building.wheel import LICENCE_ID, NETWORK_SHA256
 
 ASTRONAUT_FACE = np.array([[0.35, 0.15, 0.53, 0.40]], np.float32)
 """xyxy, drawn by hand: hairline to chin."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.face_detector.measuring.evaluate import (
+from models.training.face_detector.evaluation.evaluate import (
     ORIGINAL,
     FaceOutcomes,
     describe_machine,

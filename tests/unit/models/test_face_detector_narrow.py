@@ -11,13 +11,13 @@ import pytest
 
 pytest.importorskip("tensorflow", reason="building the detector needs the train extra")
 
-from models.face_detector.making import build
-from models.face_detector.making.flatbuffer import Operation, SourceNetwork
-from models.face_detector.making.graph import build_probe
-from models.face_detector.making.narrow import REPLACED_BLOCKS, front_output, narrow_beginning
-from models.face_detector.making.quantise import blocks
-from models.face_detector.making.recover import recover, recover_front
-from models.face_detector.making.wheel import SourceWheel
+from models.training.face_detector.building import build
+from models.training.face_detector.building.flatbuffer import Operation, SourceNetwork
+from models.training.face_detector.building.graph import build_probe
+from models.training.face_detector.building.narrow import REPLACED_BLOCKS, front_output, narrow_beginning
+from models.training.face_detector.building.quantise import blocks
+from models.training.face_detector.building.recover import recover, recover_front
+from models.training.face_detector.building.wheel import SourceWheel
 
 CHANNELS = 8
 WINDOW = {"strideH": 1, "strideW": 1, "padding": 0}

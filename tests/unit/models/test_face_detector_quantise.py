@@ -9,11 +9,16 @@ from hypothesis import strategies as st
 
 pytest.importorskip("tensorflow", reason="quantising needs the train extra")
 
-from models.face_detector.making.equalise import ChannelPeaks, balance_blocks, rescale_stream, stream_factors
-from models.face_detector.making.flatbuffer import Operation, SourceNetwork
-from models.face_detector.making.graph import build_probe, read_weights
-from models.face_detector.making.level import score_shift
-from models.face_detector.making.quantise import (
+from models.training.face_detector.building.equalise import (
+    ChannelPeaks,
+    balance_blocks,
+    rescale_stream,
+    stream_factors,
+)
+from models.training.face_detector.building.flatbuffer import Operation, SourceNetwork
+from models.training.face_detector.building.graph import build_probe, read_weights
+from models.training.face_detector.building.level import score_shift
+from models.training.face_detector.building.quantise import (
     best_range,
     blocks,
     channel_peaks,

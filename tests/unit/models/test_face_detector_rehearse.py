@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from models.face_detector import decoding
-from models.face_detector.making.representative import ComposedScene
-from models.face_detector.measuring.rehearse import match_squares, rehearse
+from models.training.face_detector.building.representative import ComposedScene
+from models.training.face_detector.evaluation.rehearse import match_squares, rehearse
 
 
 class Fixed:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from models.errors import DatasetError
-from models.face_detector.making.representative import composed_scenes, representative_pictures
+from models.training.face_detector.building.representative import composed_scenes, representative_pictures
 
 TEST_SPLIT_BLUE = (255, 0, 0)
 

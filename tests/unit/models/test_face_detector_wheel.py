@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from models.errors import DatasetError
-from models.face_detector.making import wheel
-from models.face_detector.making.flatbuffer import read_network
+from models.training.face_detector.building import wheel
+from models.training.face_detector.building.flatbuffer import read_network
 
 WHEEL_NAME = "mediapipe-0.10.21-cp311-cp311-manylinux_2_28_x86_64.whl"
 
@@ -89,8 +89,8 @@ def test_the_rebuilt_network_computes_what_the_source_computes(source: wheel.Sou
     from skimage import data as samples
 
     from models.face_detector.decoding import letterbox_parameters
-    from models.face_detector.making.build import PARITY_TOLERANCE, rebuild_difference
     from models.face_detector.preprocessing import letterbox_frame
+    from models.training.face_detector.building.build import PARITY_TOLERANCE, rebuild_difference
 
     rng = np.random.default_rng(0)
     astronaut = letterbox_frame(np.ascontiguousarray(samples.astronaut()), letterbox_parameters(512, 512))

@@ -14,8 +14,8 @@ from PIL import Image
 from skimage import data as samples
 
 from models.errors import DatasetError, PictureError
-from models.expression.data.datasets import decode_picture, read_labelled_folder
-from models.picture_files import BACKGROUND, PIXELS_LIMIT, decode_picture_file, to_eight_bits, turned
+from models.runtime.image_files import BACKGROUND, PIXELS_LIMIT, decode_picture_file, to_eight_bits, turned
+from models.training.expression.data.datasets import decode_picture, read_labelled_folder
 
 PORTRAIT = np.ascontiguousarray(samples.astronaut()[:256, 96:352])
 """Not symmetrical in any way, so that every turn shows."""
@@ -193,7 +193,7 @@ def test_a_picture_of_too_many_pixels_is_refused_before_it_is_unpacked(
     kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     content = saved(Image.fromarray(PORTRAIT), kind)
-    monkeypatch.setattr("models.picture_files.PIXELS_LIMIT", 60_000)
+    monkeypatch.setattr("models.runtime.image_files.PIXELS_LIMIT", 60_000)
     monkeypatch.setattr(Image.Image, "load", lambda self: pytest.fail("it was unpacked"))
     with pytest.raises(PictureError, match="256 x 256 pixels"):
         decode_picture_file(content, "x")

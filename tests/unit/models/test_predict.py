@@ -22,9 +22,9 @@ from models.expression.own_neutral import neutral_offset, read_neutral_logits
 from models.expression.taxonomy import LABELS
 from models.face_crop.quality import Pose, Quality
 from models.face_detector.still_search import FoundFace, find_faces
-from models.picture_files import declared_size
 from models.predict.pictures import read_picture, shown
 from models.predict.reading import Doubt, DoubtLimits, answer, outside_share, quality_doubts, sample_crop
+from models.runtime.image_files import declared_size
 
 PORTRAIT = np.ascontiguousarray(samples.astronaut()[..., ::-1])
 FACE_BOX = np.array([174.0, 74.0, 275.0, 175.0])

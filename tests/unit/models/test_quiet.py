@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from models.quiet import quiet_standard_error
+from models.runtime.quiet import quiet_standard_error
 
 
 def test_native_greetings_go_nowhere_and_errors_are_seen_again_afterwards(
@@ -18,6 +18,6 @@ def test_native_greetings_go_nowhere_and_errors_are_seen_again_afterwards(
 
 
 def test_a_process_without_standard_error_works_too() -> None:
-    code = "import os; os.close(2)\nfrom models.quiet import quiet_standard_error\nwith quiet_standard_error(): print('in')"
+    code = "import os; os.close(2)\nfrom models.runtime.quiet import quiet_standard_error\nwith quiet_standard_error(): print('in')"
     done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "in\n")

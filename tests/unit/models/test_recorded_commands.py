@@ -9,9 +9,9 @@ import pytest
 
 from models.cli import add_models_commands
 from models.errors import DatasetError
-from models.expression.commands.distilling import distil
-from models.expression.commands.exporting import export_command
-from models.expression.commands.learning import describe_command
+from models.training.expression.commands.distilling import distil
+from models.training.expression.commands.exporting import export_command
+from models.training.expression.commands.training import describe_command
 
 
 def parse(command: str) -> argparse.Namespace:

@@ -6,10 +6,10 @@ import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from privacy.admission import admit_setup
-from privacy.consent import Purpose
 from privacy.errors import OpeningError, ReceiptError
-from privacy.receipts import sign_receipt
+from privacy.governance.admission import admit_setup
+from privacy.governance.consent import Purpose
+from privacy.governance.receipts import sign_receipt
 from tests.unit.privacy.worlds import NOW_UTC_US, World, make_claims
 
 

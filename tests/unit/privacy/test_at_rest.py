@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from privacy.at_rest import new_data_key, open_at_rest, seal_at_rest, unwrap_key, wrap_key
+from privacy.crypto.at_rest import new_data_key, open_at_rest, seal_at_rest, unwrap_key, wrap_key
 from privacy.errors import OpeningError
 
 KEY, KEK = bytes(32), bytes(range(32))

@@ -12,12 +12,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
-from privacy.audit.checkpoint import Checkpoint, sign_checkpoint, verify_checkpoint
-from privacy.audit.entries import AuditEntry, encode_entry
-from privacy.audit.log import verify_log
-from privacy.audit.tree import leaf_hash, tree_root
 from privacy.errors import AuditError
-from privacy.ids import TenantId
+from privacy.governance.audit.checkpoint import Checkpoint, sign_checkpoint, verify_checkpoint
+from privacy.governance.audit.entries import AuditEntry, encode_entry
+from privacy.governance.audit.log import verify_log
+from privacy.governance.audit.tree import leaf_hash, tree_root
+from privacy.protocol.ids import TenantId
 from tests.unit.privacy.worlds import TENANT
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(31) + b"\1")

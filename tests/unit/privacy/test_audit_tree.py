@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from privacy.audit.tree import (
+from privacy.errors import AuditError
+from privacy.governance.audit.tree import (
     Frontier,
     consistency_proof,
     inclusion_proof,
@@ -17,7 +18,6 @@ from privacy.audit.tree import (
     leaf_hash,
     tree_root,
 )
-from privacy.errors import AuditError
 
 # The eight entries and the answers with which implementations of Certificate Transparency test themselves.
 ENTRIES = ("", "00", "10", "2021", "3031", "40414243", "5051525354555657", "606162636465666768696a6b6c6d6e6f")

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from privacy.consent import (
+from privacy.errors import ConsentError
+from privacy.governance.consent import (
     REFUSAL_TEXTS,
     ConsentChoices,
     ConsentEvent,
@@ -16,8 +17,7 @@ from privacy.consent import (
     advance_consent,
     refuse_consent,
 )
-from privacy.errors import ConsentError
-from privacy.expressions import EXPRESSIONS
+from privacy.protocol.expressions import EXPRESSIONS
 
 BOTH = frozenset({Purpose.CAPTURE, Purpose.CLOUD_SCORING})
 choices = st.builds(

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from privacy.content import Scores, check_content, decode_scores_content, encode_scores_content
-from privacy.envelope import Codec
 from privacy.errors import PayloadError, SealingError
+from privacy.protocol.content import Scores, check_content, decode_scores_content, encode_scores_content
+from privacy.protocol.envelope import Codec
 from tests.unit.privacy.test_envelope import a_header
 from tests.unit.privacy.test_jpeg import jpeg
 

@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from privacy.envelope import (
+from privacy.errors import EnvelopeError
+from privacy.protocol import limits
+from privacy.protocol.envelope import (
     CROP_CODECS,
     Codec,
     DatagramKind,
@@ -19,9 +21,7 @@ from privacy.envelope import (
     unwrap_datagram,
     wrap_datagram,
 )
-from privacy.errors import EnvelopeError
-from privacy.ids import SessionId
-from privacy.wire import limits
+from privacy.protocol.ids import SessionId
 
 
 @st.composite

@@ -9,7 +9,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
-from privacy.erasure import (
+from privacy.crypto.jws import sign_document
+from privacy.errors import ErasureError
+from privacy.governance.erasure import (
     DELETION_TYP,
     ErasurePlan,
     ErasureReason,
@@ -20,8 +22,6 @@ from privacy.erasure import (
     sign_deletion_receipt,
     verify_deletion_receipt,
 )
-from privacy.errors import ErasureError
-from privacy.jws import sign_document
 from tests.unit.privacy.worlds import NOW_UTC_US, SESSION, TENANT, World
 
 

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from privacy.errors import ContentError, PayloadError
-from privacy.jpeg import check_jpeg
-from privacy.payload import max_content_bytes
+from privacy.protocol.jpeg import check_jpeg
+from privacy.protocol.payload import max_content_bytes
 
 
 def picture(width: int, height: int, *, channels: int = 3) -> np.ndarray:

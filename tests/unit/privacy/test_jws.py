@@ -10,8 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
-from privacy.errors import SignatureError
-from privacy.jws import (
+from privacy.crypto.jws import (
     canonical_json,
     decode_base64url,
     encode_base64url,
@@ -19,6 +18,7 @@ from privacy.jws import (
     sign_document,
     verify_document,
 )
+from privacy.errors import SignatureError
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(32))
 TYP = "test+jws"

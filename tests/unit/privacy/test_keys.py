@@ -9,10 +9,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
-from privacy.errors import KeyringError
-from privacy.ids import KeyId
-from privacy.jws import sign_document
-from privacy.keys import (
+from privacy.crypto.jws import sign_document
+from privacy.crypto.keys import (
     BUNDLE_TYP,
     FrameKeys,
     MemoryKeyring,
@@ -24,6 +22,8 @@ from privacy.keys import (
     sign_bundle,
     verify_bundle,
 )
+from privacy.errors import KeyringError
+from privacy.protocol.ids import KeyId
 from tests.unit.privacy.worlds import NOW_UTC_US, World
 
 HOUR_US = 3_600_000_000

@@ -9,11 +9,11 @@ from importlib import resources
 import pytest
 
 from privacy.errors import PolicyError
-from privacy.notices import LOCALES, render_notice
-from privacy.notices.rendering import span_text
-from privacy.policy import Artefact, load_policy
+from privacy.governance.notices import LOCALES, render_notice
+from privacy.governance.notices.rendering import span_text
+from privacy.governance.policy import Artefact, load_policy
 
-TEXT = resources.files("privacy").joinpath("policy.toml").read_text("utf-8")
+TEXT = resources.files("privacy.governance").joinpath("policy.toml").read_text("utf-8")
 
 
 @pytest.mark.parametrize(("locale", "says"), [("en", "is taken for you"), ("de", "wird für Sie gehalten")])

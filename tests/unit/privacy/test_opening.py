@@ -8,12 +8,12 @@ import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from privacy.crypto.keys import MemoryKeyring, generate_pool_key
+from privacy.crypto.opening import open_setup
 from privacy.errors import EnvelopeError, OpeningError
-from privacy.keys import MemoryKeyring, generate_pool_key
-from privacy.opening import open_setup
-from privacy.payload import Features
-from privacy.receipts import sign_receipt
-from privacy.wire import limits
+from privacy.governance.receipts import sign_receipt
+from privacy.protocol import limits
+from privacy.protocol.payload import Features
 from tests.unit.privacy.worlds import NOW_UTC_US, World, make_claims, seal
 
 
@@ -68,7 +68,7 @@ def test_a_setup_with_a_swapped_field_is_refused(world: World, field: str, value
 @pytest.mark.parametrize("field", ["session", "tenant", "epoch", "receipt", "device_key", "not_after_utc_us"])
 def test_a_setup_signed_again_around_a_foreign_blob_does_not_open(world: World, field: str) -> None:
     """Even a device that signs its own lie cannot use a blob that was sealed under other facts."""
-    from privacy.binding import setup_info, signed_bytes
+    from privacy.crypto.binding import setup_info, signed_bytes
 
     other_device = Ed25519PrivateKey.generate()
     changes: dict[str, object] = {
@@ -92,7 +92,7 @@ def test_a_setup_signed_again_around_a_foreign_blob_does_not_open(world: World, 
 
 def test_frames_sealed_under_one_receipt_do_not_open_under_another(world: World) -> None:
     """The receipt's digest is in the AAD as well as in the key's info."""
-    from privacy.opening import OpenSession
+    from privacy.crypto.opening import OpenSession
 
     sealer = world.start()
     honest = open_setup(sealer.setup, world.keyring, now_utc_us=NOW_UTC_US)
@@ -138,7 +138,7 @@ def test_opened_things_do_not_show_what_they_hold(world: World) -> None:
 
 
 def test_no_envelope_is_larger_than_its_limit(world: World) -> None:
-    from privacy.payload import max_content_bytes
+    from privacy.protocol.payload import max_content_bytes
 
     envelope = seal(world.start(), content=bytes(max_content_bytes()))
     assert len(envelope) == limits.ENVELOPE_MAX_BYTES <= limits.DATAGRAM_MAX_BYTES - 1

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from privacy.errors import PayloadError, SealingError
-from privacy.payload import Features, bucket_bytes, decode_payload, encode_payload, max_content_bytes
-from privacy.wire import limits
+from privacy.protocol import limits
+from privacy.protocol.payload import Features, bucket_bytes, decode_payload, encode_payload, max_content_bytes
 
 angles = st.integers(-90, 90)
 bytes_u8 = st.integers(0, 255)

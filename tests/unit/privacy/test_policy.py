@@ -7,9 +7,9 @@ from importlib import resources
 import pytest
 
 from privacy.errors import PolicyError
-from privacy.policy import Anchor, Artefact, load_policy, parse_duration_us
+from privacy.governance.policy import Anchor, Artefact, load_policy, parse_duration_us
 
-TEXT = resources.files("privacy").joinpath("policy.toml").read_text("utf-8")
+TEXT = resources.files("privacy.governance").joinpath("policy.toml").read_text("utf-8")
 
 
 def test_the_shipped_policy_keeps_ciphertext_for_two_seconds_and_timelines_for_thirty_days() -> None:

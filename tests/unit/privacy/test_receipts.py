@@ -12,12 +12,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
-from privacy.consent import Purpose
+from privacy.crypto.jws import decode_base64url, sign_document
 from privacy.errors import ReceiptError
-from privacy.expressions import EXPRESSIONS
-from privacy.ids import SessionId, TenantId
-from privacy.jws import decode_base64url, sign_document
-from privacy.receipts import (
+from privacy.governance.consent import Purpose
+from privacy.governance.receipts import (
     RECEIPT_TYP,
     ReceiptClaims,
     receipt_digest,
@@ -26,7 +24,9 @@ from privacy.receipts import (
     sign_receipt,
     verify_receipt,
 )
-from privacy.wire import limits
+from privacy.protocol import limits
+from privacy.protocol.expressions import EXPRESSIONS
+from privacy.protocol.ids import SessionId, TenantId
 from tests.unit.privacy.worlds import NOW_UTC_US, SESSION, TENANT, World, make_claims
 
 texts = st.text(st.characters(codec="utf-8"), min_size=1, max_size=200)

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from privacy.errors import ReplayError
-from privacy.replay import ReplayWindow
-from privacy.wire import limits
+from privacy.protocol import limits
+from privacy.protocol.replay_window import ReplayWindow
 
 
 class ReplayMachine(RuleBasedStateMachine):

@@ -8,10 +8,10 @@ import pickle
 
 import pytest
 
+from privacy.crypto.sealing import SessionSealer
 from privacy.errors import SealingError
-from privacy.payload import max_content_bytes
-from privacy.sealing import SessionSealer
-from privacy.wire import limits
+from privacy.protocol import limits
+from privacy.protocol.payload import max_content_bytes
 from tests.unit.privacy.worlds import NOW_UTC_US, World, seal
 
 
@@ -64,7 +64,7 @@ def test_a_failed_seal_burns_its_counter(world: World) -> None:
         seal(sealer, content=bytes(max_content_bytes() + 1))
     with pytest.raises(SealingError):
         seal(sealer, frame=1 << 32)
-    from privacy.envelope import decode_envelope
+    from privacy.protocol.envelope import decode_envelope
 
     assert decode_envelope(seal(sealer))[0].counter == 2
     assert sealer.sealed_frames == 1

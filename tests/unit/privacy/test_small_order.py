@@ -11,11 +11,11 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
-from privacy.binding import setup_info, signed_bytes, verify_setup_signature
+from privacy.crypto.binding import setup_info, signed_bytes, verify_setup_signature
+from privacy.crypto.jws import load_public_key
+from privacy.crypto.keys import key_id_of, sign_bundle, verify_bundle
+from privacy.crypto.small_order import PRIME, is_sound_ed25519, is_sound_x25519
 from privacy.errors import KeyringError, OpeningError, SignatureError
-from privacy.jws import load_public_key
-from privacy.keys import key_id_of, sign_bundle, verify_bundle
-from privacy.small_order import PRIME, is_sound_ed25519, is_sound_x25519
 from tests.unit.privacy.worlds import World
 
 # The torsion points of edwards25519, as in table 1 of "Taming the many EdDSAs".

@@ -9,10 +9,16 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
+from privacy.crypto.jws import sign_document
 from privacy.errors import TicketError
-from privacy.jws import sign_document
-from privacy.receipts import receipt_digest
-from privacy.tickets import TICKET_LIFETIME_MAX_US, TICKET_TYP, TicketClaims, sign_ticket, verify_ticket
+from privacy.governance.receipts import receipt_digest
+from privacy.governance.tickets import (
+    TICKET_LIFETIME_MAX_US,
+    TICKET_TYP,
+    TicketClaims,
+    sign_ticket,
+    verify_ticket,
+)
 from tests.unit.privacy.worlds import NOW_UTC_US, SESSION, TENANT, World
 
 

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from privacy.errors import MessageError
-from privacy.wire import limits
-from privacy.wire.codec import (
+from privacy.protocol import limits
+from privacy.protocol.codec import (
     decode_control_from_agent,
     decode_control_from_ingest,
     decode_setup,
@@ -20,7 +20,7 @@ from privacy.wire.codec import (
     encode_message,
     encode_setup,
 )
-from privacy.wire.messages import (
+from privacy.protocol.messages import (
     REFUSAL_REASONS,
     SKIP_REASONS,
     Ack,

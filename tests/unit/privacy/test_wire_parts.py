@@ -5,12 +5,12 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from privacy.wire import limits
-from privacy.wire.clock import ClockFilter
-from privacy.wire.gaps import GapFolder
-from privacy.wire.messages import Ack
-from privacy.wire.rate import TokenBucket
-from privacy.wire.ring import ACK_WAIT_US, ENTRIES_MAX, RESENDS_BURST, ResendRing, RingEntry
+from privacy.protocol import limits
+from privacy.protocol.clock_sync import ClockFilter
+from privacy.protocol.gaps import GapFolder
+from privacy.protocol.messages import Ack
+from privacy.protocol.rate import TokenBucket
+from privacy.protocol.resend_ring import ACK_WAIT_US, ENTRIES_MAX, RESENDS_BURST, ResendRing, RingEntry
 
 
 def entry(frame: int, *, sent_us: int = 0) -> RingEntry:

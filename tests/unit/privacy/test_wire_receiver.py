@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from privacy.envelope import Codec, DatagramKind, Header, encode_header, wrap_datagram
 from privacy.errors import MessageError
-from privacy.ids import SessionId
-from privacy.wire import limits
-from privacy.wire.codec import encode_message
-from privacy.wire.messages import (
+from privacy.protocol import limits
+from privacy.protocol.codec import encode_message
+from privacy.protocol.envelope import Codec, DatagramKind, Header, encode_header, wrap_datagram
+from privacy.protocol.ids import SessionId
+from privacy.protocol.messages import (
     Bye,
     Clock,
     ClockOffset,
@@ -24,7 +24,7 @@ from privacy.wire.messages import (
     RefusalReason,
     Withdraw,
 )
-from privacy.wire.receiver import Accepted, ControlEffects, ReceiverSession
+from privacy.protocol.receiver import Accepted, ControlEffects, ReceiverSession
 
 SESSION = SessionId(UUID(int=5))
 S = 1_000_000

@@ -19,7 +19,7 @@ from aiortc.rtcsctptransport import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from privacy.wire.sctp import (
+from privacy.protocol.sctp import (
     CHUNKS_BURST,
     CHUNKS_PER_S,
     GAP_POSITIONS_MAX,

@@ -7,11 +7,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from privacy.envelope import DatagramKind, unwrap_datagram
 from privacy.errors import WireError
-from privacy.wire import limits
-from privacy.wire.codec import encode_message
-from privacy.wire.messages import (
+from privacy.protocol import limits
+from privacy.protocol.codec import encode_message
+from privacy.protocol.envelope import DatagramKind, unwrap_datagram
+from privacy.protocol.messages import (
     Ack,
     Bye,
     Clock,
@@ -25,8 +25,8 @@ from privacy.wire.messages import (
     SkipReason,
     Withdraw,
 )
-from privacy.wire.ring import ENTRIES_MAX
-from privacy.wire.sender import HEARD_KEPT_US, SenderSession, SenderState, backoff_us
+from privacy.protocol.resend_ring import ENTRIES_MAX
+from privacy.protocol.sender import HEARD_KEPT_US, SenderSession, SenderState, backoff_us
 
 S = 1_000_000
 NOT_SENT = sorted(set(SkipReason) - {SkipReason.LOST})

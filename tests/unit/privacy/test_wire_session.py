@@ -10,13 +10,13 @@ from uuid import UUID
 
 import pytest
 
-from privacy.envelope import Codec, DatagramKind, Header, encode_header, wrap_datagram
-from privacy.ids import SessionId
-from privacy.wire import limits
-from privacy.wire.codec import decode_control_from_ingest, encode_message
-from privacy.wire.messages import Ack, Counters, Gap, SkipReason
-from privacy.wire.receiver import Accepted, ControlEffects, ReceiverSession
-from privacy.wire.sender import SenderSession, SenderState
+from privacy.protocol import limits
+from privacy.protocol.codec import decode_control_from_ingest, encode_message
+from privacy.protocol.envelope import Codec, DatagramKind, Header, encode_header, wrap_datagram
+from privacy.protocol.ids import SessionId
+from privacy.protocol.messages import Ack, Counters, Gap, SkipReason
+from privacy.protocol.receiver import Accepted, ControlEffects, ReceiverSession
+from privacy.protocol.sender import SenderSession, SenderState
 
 SESSION = SessionId(UUID(int=9))
 UTC_AHEAD_US = 1_795_000_000_000_000

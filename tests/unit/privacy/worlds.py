@@ -7,13 +7,13 @@ from uuid import UUID
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from privacy.consent import Purpose
-from privacy.envelope import Codec
-from privacy.ids import SessionId, TenantId
-from privacy.keys import MemoryKeyring, PoolPrivateKey, generate_pool_key
-from privacy.payload import Features
-from privacy.receipts import ReceiptClaims, sign_receipt
-from privacy.sealing import SessionSealer
+from privacy.crypto.keys import MemoryKeyring, PoolPrivateKey, generate_pool_key
+from privacy.crypto.sealing import SessionSealer
+from privacy.governance.consent import Purpose
+from privacy.governance.receipts import ReceiptClaims, sign_receipt
+from privacy.protocol.envelope import Codec
+from privacy.protocol.ids import SessionId, TenantId
+from privacy.protocol.payload import Features
 
 NOW_UTC_US = 1_795_000_000_000_000
 SESSION = SessionId(UUID("11111111-2222-4333-8444-555555555555"))

@@ -12,7 +12,7 @@ from cloud.demo.schedule import make_schedule
 from cloud.demo.trailer import draw_frame, make_trailer
 from cloud.demo.warping import Face, PortraitPainter, View, fit_displacement
 from cloud.errors import DemoError
-from privacy.expressions import Expression
+from privacy.protocol.expressions import Expression
 
 STILL = Staging(seed=5, noise_levels=0.01)
 VIEW = View(left=166.0, top=72.0, step=1.0, width_px=122, height_px=130)

@@ -18,7 +18,7 @@ from cloud.demo.results import (
 )
 from cloud.demo.schedule import make_schedule
 from cloud.demo.studio import Seat
-from privacy.expressions import EXPRESSIONS
+from privacy.protocol.expressions import EXPRESSIONS
 
 SCHEDULE = make_schedule(["happy", "neutral"], each_ms=2000)
 FRAMES = 120

@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloud.serving.connections import Admission, ConnectionLimits, ConnectionTable, Standing
+from cloud.web.connections import Admission, ConnectionLimits, ConnectionTable, Standing
 
 LIMITS = ConnectionLimits(total=4, per_source=2, reserved=2)
 

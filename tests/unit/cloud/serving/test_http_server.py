@@ -13,9 +13,9 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from cloud.config import Bind
-from cloud.serving.connections import ConnectionLimits
-from cloud.serving.guarded_http import Patience
-from cloud.serving.http_server import serve_app
+from cloud.web.connections import ConnectionLimits
+from cloud.web.guarded_http import Patience
+from cloud.web.http_server import serve_app
 
 LIMITS = ConnectionLimits(total=6, per_source=4, reserved=2)
 PATIENCE = Patience(head_s=0.3, body_s=0.3, idle_s=1, write_s=0.3, linger_s=0.3)

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from edge_agent.bench.degradations import DEGRADATIONS, FAR_FACE_PX, Still, darken, move_away, tilt
-from edge_agent.geometry import Box
+from edge_agent.tracking.geometry import Box
 
 MARK = (20, 30, 240)
 

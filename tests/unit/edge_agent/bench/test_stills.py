@@ -3,7 +3,7 @@ import pytest
 
 from edge_agent.bench.degradations import Still
 from edge_agent.bench.stills import Tally, is_hit, measure_stills
-from edge_agent.geometry import Box
+from edge_agent.tracking.geometry import Box
 
 TRUTH = Box.of([100, 100, 140, 140])
 

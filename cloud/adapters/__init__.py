@@ -1,1 +1,0 @@
-"""Where devices, networks, databases and engines are reached; each module implements one port."""

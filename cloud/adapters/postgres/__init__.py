@@ -1,1 +1,0 @@
-"""PostgreSQL: migrations, transactions bound to a tenant, repositories over named SQL files."""

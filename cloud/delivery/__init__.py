@@ -1,1 +1,0 @@
-"""Batches sealed crops for the stream, holds what cannot be written, decides what is poison."""

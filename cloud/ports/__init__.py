@@ -1,1 +1,0 @@
-"""What the stages and workers need from outside, as small protocols."""

@@ -1,1 +1,0 @@
-"""Thin async loops around the stages, one per process; each has `run(settings, stop=...)`."""

@@ -1,1 +1,0 @@
-"""Devices, network and disk of the viewer's machine."""

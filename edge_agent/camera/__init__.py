@@ -1,0 +1,1 @@
+"""Frames from a device or a recording, each with its time."""

@@ -1,0 +1,1 @@
+"""What the viewer is asked, agrees to and can take back."""

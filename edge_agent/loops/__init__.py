@@ -1,1 +1,0 @@
-"""Threads and tasks that move frames; they hold no decision."""

@@ -1,0 +1,1 @@
+"""One sitting: seals what was seen, keeps the connection, accounts for every frame."""

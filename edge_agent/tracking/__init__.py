@@ -1,0 +1,1 @@
+"""From a frame to the viewer's crop, or to the reason why there is none."""

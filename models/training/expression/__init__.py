@@ -1,0 +1,1 @@
+"""The expression network: data, shapes, training, calibration, exporting, evaluation."""

@@ -1,0 +1,1 @@
+"""The face detector: building and evaluation."""

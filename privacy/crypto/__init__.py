@@ -1,0 +1,1 @@
+"""Keys, signatures, and the sealing of crops and timelines."""

@@ -1,5 +1,0 @@
-"""Versioned consent texts per locale, with digests."""
-
-from privacy.notices.rendering import LOCALES, Notice, render_notice
-
-__all__ = ["LOCALES", "Notice", "render_notice"]
