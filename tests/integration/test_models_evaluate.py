@@ -43,7 +43,7 @@ def test_one_run_measures_accuracy_street_and_slices_and_says_what_it_left_out(
     assert street["encodings"] == {"rgb96_q75": 4} and street["grey48"]["encodings"] == {"grey48_q60": 4}
     assert headline["street_loss_points"] == street["loss_points"][0]
     assert {row["cause"] for row in body["slices"]} >= {"none", "light", "blur", "size", "roll", "yaw"}
-    assert body["skipped"].keys() == {"detectors", "groups", "outsiders"}
+    assert body["skipped"].keys() == {"detectors", "groups", "outsiders", "parity"}
     assert "detectors left out" in captured.err and "utkface" in body["skipped"]["groups"]
 
     assert main([*command[:-2], "--before", str(out), "--skip", "street", "--skip", "slices"]) == 0

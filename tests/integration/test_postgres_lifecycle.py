@@ -211,7 +211,8 @@ async def test_a_closed_session_is_sealed_and_reads_exactly_as_it_did_hot(
     assert np.array_equal(sealed, hot)
     assert count_rows(database, "frame_pack") == 0
     seconds = await platform.timelines.read_seconds(viewing.tenant, viewing.session)
-    expected = fold_seconds(hot, (), 60_000, frozenset())
+    gaps = await platform.timelines.read_gaps(viewing.tenant, viewing.session)
+    expected = fold_seconds(hot, gaps, 60_000, frozenset())
     assert seconds.tobytes() == expected.tobytes()
     assert seconds["frames"][:3].tolist() == [31, 30, 30]
 

@@ -14,7 +14,7 @@ from cloud.embedded.ports import free_port
 from cloud.errors import StreamError
 from cloud.streams import redis_streams
 from cloud.streams.ports import Append, Delivery, EntryKind, Finished
-from cloud.streams.redis_connection import connect, ping
+from cloud.streams.redis_connection import connect, find_fault
 from cloud.streams.redis_sessions import RedisRevocations, RedisSetupStore
 from cloud.streams.redis_streams import RedisCropStream, RedisResultStream
 from privacy.protocol.ids import SessionId
@@ -172,7 +172,7 @@ async def test_a_server_that_is_gone_is_a_stream_error_and_its_return_is_noticed
         await eventually(lambda: heard == [None])
         await stream.append([crops(0)])
         await asyncio.to_thread(server.stop)
-        assert await ping(client)
+        assert await find_fault(client)
         with pytest.raises(StreamError):
             await stream.append([crops(0)])
         with pytest.raises(StreamError):
@@ -183,7 +183,7 @@ async def test_a_server_that_is_gone_is_a_stream_error_and_its_return_is_noticed
         await eventually(lambda: heard == [None, None, viewer.session])
         await stream.append([crops(0, b"after")])
         assert [d.payload for d in await read(stream)] == [b"after"]
-        assert await ping(client) == ""
+        assert await find_fault(client) == ""
     finally:
         listening.cancel()
         with contextlib.suppress(asyncio.CancelledError):
