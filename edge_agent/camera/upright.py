@@ -6,6 +6,7 @@ What cannot be shown truly is refused by name; nothing is guessed into a black o
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import cast
 
@@ -57,12 +58,22 @@ _TURNS: dict[tuple[bool, bool, bool], int] = {
 """By: rows become columns, then left and right change places, then top and bottom."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _SideFacts:
+    """What a frame's side data say of how it is shown: the display matrix's a, b, c, d, None where there is none."""
+
+    matrix: tuple[int, int, int, int] | None
+    is_dolby_vision: bool
+
+
 class PictureMaker:
     """Turns decoded frames into pictures; keeps what is expensive to make from frame to frame."""
 
     def __init__(self) -> None:
         self._reformatter = VideoReformatter()
         self._tone_mapper = ToneMapper()
+        self._facts_of: object = None
+        self._facts = _SideFacts(matrix=None, is_dolby_vision=False)
 
     def picture(self, frame: VideoFrame, *, pixel_aspect: Fraction | None) -> UInt8Array:
         """Return a frame as a player shows it.
@@ -79,7 +90,8 @@ class PictureMaker:
         """
         width, height = _shown_size(frame, pixel_aspect)
         is_stretched = width > frame.width or height > frame.height
-        _refuse_unreadable(frame)
+        facts = self._side_facts(frame)
+        _refuse_unreadable(frame, is_dolby_vision=facts.is_dolby_vision)
         try:
             has_alpha = any(component.is_alpha for component in frame.format.components)
             shown = self._reformatter.reformat(
@@ -102,7 +114,36 @@ class PictureMaker:
             pixels = self._tone_mapper.mapped(
                 pixels, transfer=frame.color_trc, primaries=frame.color_primaries
             )
-        return _turned(pixels, frame)
+        return _turned(pixels, facts.matrix)
+
+    def _side_facts(self, frame: VideoFrame) -> _SideFacts:
+        """Read a frame's side data once for all frames of its kind.
+
+        The library's view of them holds on to its frame and the frame to the view: read for each frame, they keep
+        hundreds of decoded pictures alive until the collector comes by.
+        """
+        kind = (
+            frame.width,
+            frame.height,
+            frame.format.name,
+            frame.rotation,
+            frame.colorspace,
+            frame.color_trc,
+        )
+        if kind != self._facts_of:
+            self._facts_of, self._facts = kind, _read_side_facts(frame)
+        return self._facts
+
+
+def _read_side_facts(frame: VideoFrame) -> _SideFacts:
+    display = _side_data(frame, SideDataType.DISPLAYMATRIX)
+    matrix = None
+    if display is not None:
+        a, b, _, c, d = np.frombuffer(bytes(display), np.int32)[:5].tolist()
+        matrix = (a, b, c, d)
+    return _SideFacts(
+        matrix=matrix, is_dolby_vision=_side_data(frame, SideDataType.DOVI_METADATA) is not None
+    )
 
 
 def _shown_size(frame: VideoFrame, pixel_aspect: Fraction | None) -> tuple[int, int]:
@@ -119,10 +160,10 @@ def _shown_size(frame: VideoFrame, pixel_aspect: Fraction | None) -> tuple[int, 
     return width // factor, height // factor
 
 
-def _refuse_unreadable(frame: VideoFrame) -> None:
+def _refuse_unreadable(frame: VideoFrame, *, is_dolby_vision: bool) -> None:
     name = _UNREADABLE_MATRICES.get(frame.colorspace)
     is_untold = frame.colorspace in _UNSPECIFIED and frame.color_trc in _UNSPECIFIED
-    if is_untold and _side_data(frame, SideDataType.DOVI_METADATA) is not None:
+    if is_untold and is_dolby_vision:
         # Without a transfer function of its own, what is below the metadata is no picture.
         name = _UNREADABLE_MATRICES[15]
     if name is not None and not frame.format.is_rgb:
@@ -146,13 +187,11 @@ def _opaque(pixels: UInt8Array) -> UInt8Array:
     return np.asarray(blended // 255, np.uint8)
 
 
-def _turned(pixels: UInt8Array, frame: VideoFrame) -> UInt8Array:
+def _turned(pixels: UInt8Array, matrix: tuple[int, int, int, int] | None) -> UInt8Array:
     """Apply the display matrix: quarter turns and mirrors; other angles to the nearest quarter turn."""
-    data = _side_data(frame, SideDataType.DISPLAYMATRIX)
-    if data is None:
+    if matrix is None:
         return pixels
-    matrix = np.frombuffer(bytes(data), np.int32).reshape(3, 3).astype(np.int64)
-    (a, b), (c, d) = matrix[0, :2].tolist(), matrix[1, :2].tolist()
+    a, b, c, d = matrix
     is_transposed = abs(b) + abs(c) > abs(a) + abs(d)
     is_mirrored, is_flipped = (c < 0, b < 0) if is_transposed else (a < 0, d < 0)
     turn = (is_transposed, is_mirrored, is_flipped)

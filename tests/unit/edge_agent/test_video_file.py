@@ -1,5 +1,6 @@
 """Recordings as people really have them, each made here and read back."""
 
+import gc
 import os
 import random
 import socket
@@ -129,6 +130,23 @@ def test_a_turned_or_mirrored_recording_is_upright(films, turn, is_mirrored, see
     _, pixels = shown(film)[0]
     assert corners(pixels) == seen
     assert pixels.shape[:2] == (SIDE if turn % 180 == 0 else SIDE[::-1])
+
+
+def test_no_more_pictures_are_kept_alive_than_are_needed(films):
+    """Without the collector's help: a view of side data and its frame hold on to each other."""
+    film = VideoFile(films.make(rotation=90))
+    gc.collect()
+    gc.disable()
+    try:
+        read = 0
+        while film.read() is not None:
+            read += 1
+        alive = sum(isinstance(found, VideoFrame) for found in gc.get_objects())
+    finally:
+        gc.enable()
+        film.close()
+    assert read >= 20
+    assert alive <= 6
 
 
 @pytest.mark.parametrize(
