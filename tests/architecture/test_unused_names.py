@@ -23,7 +23,7 @@ CALLED_FROM_OUTSIDE = {
 }  # fmt: skip
 
 WAITING_FOR_A_CALLER = {
-    # the consent state machine, second-level timelines and segments: to be what decides and is read (issue of structure)
+    # the consent state machine, second-level timelines and segments: to become what decides and what is read
     "advance_consent", "read_seconds", "read_segments",
     # to be deleted with their tests
     "prepare_crop", "to_input", "read_duplicates", "segments", "sealed_frames", "unacked",
