@@ -130,6 +130,8 @@ def _send_down(
                 arrived.append(json.loads(street.stdout.readline()))
             except ValueError:
                 ended.set()
+                street.kill()
+                feeder.join()  # before the pipe that it writes to is closed here
                 raise DatasetError("the rehearsed street ended early; see what it printed above") from None
         feeder.join()
     return arrived
